@@ -1,0 +1,1 @@
+"""The words of the project: frozen types and ports. Imports the standard library and numpy only."""

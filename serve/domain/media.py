@@ -1,0 +1,57 @@
+"""Media as it travels between nodes: references, never bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MediaKind(StrEnum):
+    """What a part is made of."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaRef:
+    """A stored, sanitised asset. Whoever holds one may read its bytes from the object store.
+
+    ``content_hash`` is the BLAKE3 hex digest (64 characters) of the sanitised bytes, so equal
+    bytes have equal hashes whatever the file was called.
+    """
+
+    asset_id: str
+    owner_id: str
+    kind: MediaKind
+    mime_type: str
+    content_hash: str
+    storage_key: str
+    n_bytes: int
+    width_px: int | None = None
+    height_px: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SanitizedMedia:
+    """What remains of an upload after sniffing, decoding and stripping. Not yet stored."""
+
+    kind: MediaKind
+    mime_type: str
+    content: bytes
+    width_px: int | None = None
+    height_px: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """What an upload may be. Every refusal names the limit that was passed."""
+
+    max_upload_bytes: int = 25 * 1024 * 1024
+    max_image_px: int = 40_000_000
+    max_image_side_px: int = 16_384
+    max_audio_s: float = 600.0
+    decode_timeout_s: float = 30.0
+    decode_memory_bytes: int = 1024 * 1024 * 1024

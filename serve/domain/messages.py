@@ -1,0 +1,372 @@
+"""Everything that can travel between nodes, in the order a request flows. One frozen type per edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from serve.domain.media import MediaKind, MediaRef
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# --- ingress -> TextEncoder ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Texts to embed together. ``purpose`` matters to models that treat queries differently."""
+
+    texts: tuple[str, ...]
+    purpose: Literal["query", "document"] = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """float32, shape ``(n, dim)``, rows L2-normalised, in input order; tokens counted over all."""
+
+    vectors: NDArray[np.float32]
+    n_tokens: int
+    model: str
+
+
+# --- ingress -> ImageEncoder, AudioEncoder ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Pixels of the stored picture, origin top left."""
+
+    left_px: int
+    top_px: int
+    right_px: int
+    bottom_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class name with its probability or score, 0 to 1."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedObject:
+    """One object found in a picture."""
+
+    name: str
+    score: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One line of text read in a picture, in reading order."""
+
+    text: str
+    score: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptSegment:
+    """Speech between two times, seconds from the start of the recording."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePerception:
+    """What a picture shows. ``vector``: unit length, in the text encoder's space."""
+
+    labels: tuple[Label, ...]
+    objects: tuple[DetectedObject, ...]
+    text_lines: tuple[TextLine, ...]
+    description: str
+    vector: tuple[float, ...]
+    encode_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPerception:
+    """What a recording holds. ``language`` is an ISO 639-1 code, empty without speech."""
+
+    segments: tuple[TranscriptSegment, ...]
+    language: str
+    language_probability: float
+    sound_tags: tuple[Label, ...]
+    vector: tuple[float, ...]
+    duration_s: float
+    speech_s: float
+    encode_s: float
+
+    @property
+    def transcript(self) -> str:
+        """The spoken text as one string."""
+        return " ".join(segment.text.strip() for segment in self.segments).strip()
+
+
+Perception = ImagePerception | AudioPerception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptionOptions:
+    """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling."""
+
+    language: str | None = None
+    prompt: str = ""
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRef:
+    """Where generator-ready features of one medium lie.
+
+    ``key`` is also the identifier under which vLLM caches the encoder's output, so it must
+    depend on everything that changes the values: see ``serve.domain.perception.feature_key``.
+    """
+
+    key: str
+    n_tokens: int
+    dim: int
+
+
+# --- ingress -> Generator ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Text of a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeMediaPart:
+    """A picture given to a natively multimodal generator, its features already computed."""
+
+    media: MediaRef
+    features: FeatureRef
+
+
+MessagePart = TextPart | NativeMediaPart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call the model made. ``arguments`` is JSON text."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One turn as the chat template sees it."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    parts: tuple[MessagePart, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A function the model may call. ``parameters_json`` is a JSON Schema as text."""
+
+    name: str
+    description: str
+    parameters_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to choose tokens. ``temperature`` 0 is greedy; None takes the model's own default."""
+
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """Work for the generator. Its events go to the stream log under ``response_id``.
+
+    ``first_seq`` is the sequence number of the first event the generator may write.
+    ``tool_choice``: "auto", "none", "required" or the name of one tool.
+    ``json_schema``: JSON Schema text the whole answer must satisfy; "{}" means any JSON object.
+    """
+
+    response_id: str
+    model: str
+    messages: tuple[ChatMessage, ...]
+    sampling: Sampling
+    first_seq: int
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
+    json_schema: str | None = None
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one response. ``cached_tokens`` of the input came from the prefix cache."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOutcome:
+    """What a finished ``generate`` call returns; the text itself went through the log.
+
+    ``next_seq`` is the first sequence number the generator did not use. Times are seconds:
+    ``queue_s`` until the first token was scheduled, ``prefill_s`` to the first token,
+    ``decode_s`` from there to the last.
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    reason: FinishReason
+    usage: Usage
+    next_seq: int
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+
+
+# --- anyone -> stream log -> ingress ----------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """What a person sees happening while waiting."""
+
+    STORING = "storing"
+    LISTENING = "listening"
+    LOOKING = "looking"
+    READING = "reading"
+    WRITING = "writing"
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A node began work. ``subject``: the asset id, or empty."""
+
+    stage: Stage
+    subject: str
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """The node is done. ``cache`` is "hit", "miss" or empty where there is no cache."""
+
+    stage: Stage
+    subject: str
+    at_unix_s: float
+    cache: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Text to append to the answer, with the tokens it came from."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model began calling ``name``. ``index`` counts calls of this response from 0."""
+
+    index: int
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolArgumentsDelta:
+    """JSON text to append to the arguments of call ``index``."""
+
+    index: int
+    arguments: str
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Last event of every response that did not fail."""
+
+    reason: FinishReason
+    usage: Usage
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Last event of a response that failed. ``code`` and ``message`` as in the error body."""
+
+    code: str
+    message: str
+    at_unix_s: float
+
+
+LogEvent = (
+    StageStarted
+    | StageFinished
+    | TextDelta
+    | ToolCallStarted
+    | ToolArgumentsDelta
+    | Finished
+    | Failed
+)
+TERMINAL_EVENTS = (Finished, Failed)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One event at its place in a response's log. ``seq`` starts at 0 and has no gaps."""
+
+    seq: int
+    event: LogEvent
+
+
+# --- what a finished request leaves behind ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSpan:
+    """One graph node's share of a request. Times are seconds since the request arrived."""
+
+    name: str
+    node: str
+    start_s: float
+    end_s: float
+    attributes: dict[str, str | int | float] = field(default_factory=dict)
+
+
