@@ -368,5 +368,3 @@ class TraceSpan:
     start_s: float
     end_s: float
     attributes: dict[str, str | int | float] = field(default_factory=dict)
-
-

@@ -57,9 +57,7 @@ class ImageEncoder(Protocol):
 class AudioEncoder(Protocol):
     """Recordings to perceptions."""
 
-    async def perceive(
-        self, media: MediaRef, options: TranscriptionOptions
-    ) -> AudioPerception:
+    async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Hear everything there is to hear. Raises ``BrokenMedia``."""
         ...
 
@@ -290,9 +288,7 @@ class Conversations(Protocol):
         metadata: JsonObject | None,
     ) -> Conversation: ...
     async def delete(self, caller: Caller, conversation_id: str) -> None: ...
-    async def items(
-        self, caller: Caller, conversation_id: str, page: Page
-    ) -> tuple[Item, ...]: ...
+    async def items(self, caller: Caller, conversation_id: str, page: Page) -> tuple[Item, ...]: ...
     async def all_items(self, caller: Caller, conversation_id: str) -> tuple[Item, ...]:
         """Oldest first, for building the prompt."""
         ...

@@ -1,0 +1,1 @@
+"""From an untrusted upload to a safe, described medium."""
