@@ -1,1 +1,1 @@
-
+"""Who talks to whom; the only folder that knows everything."""

@@ -1,1 +1,1 @@
-
+"""Requests through the graph, top to bottom."""

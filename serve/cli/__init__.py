@@ -1,1 +1,1 @@
-
+"""The ``polymodal`` command."""

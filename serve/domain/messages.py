@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
-from serve.domain.media import MediaKind, MediaRef
+from serve.domain.media import MediaRef
 
 if TYPE_CHECKING:
     import numpy as np

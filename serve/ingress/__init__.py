@@ -1,1 +1,1 @@
-
+"""HTTP and WebSocket. Knows ports, not adapters; imports no Ray, torch or vLLM."""

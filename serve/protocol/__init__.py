@@ -1,1 +1,1 @@
-
+"""Wire shapes: what the JSON looks like."""

@@ -1,1 +1,1 @@
-
+"""Adapters, each behind a port."""

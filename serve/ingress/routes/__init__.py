@@ -1,1 +1,1 @@
-
+"""One file per resource: parse, call, reply."""

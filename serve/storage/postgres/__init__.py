@@ -1,1 +1,1 @@
-
+"""PostgreSQL behind the database ports; SQL lives in ``queries`` and ``migrations``."""

@@ -1,1 +1,1 @@
-
+"""Redis or Valkey behind the log, cache and limit ports."""
