@@ -1,4 +1,4 @@
-"""Everything that can fail, and what a client sees. Foreign exceptions become these at the border."""
+"""Everything that can fail, and what a client sees. Foreign exceptions end at the border."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can travel between nodes, in the order a request flows. One frozen type per edge."""
+"""All that can travel between nodes, in the order a request flows: one frozen type per edge."""
 
 from __future__ import annotations
 
