@@ -261,8 +261,11 @@ def _variable(name: str) -> str:
 
 
 def _unknown(variable: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(variable, [*known, FILE_VARIABLE], n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "`polymodal settings` lists all there are"
+    names = [each.removeprefix(PREFIX) for each in (*known, FILE_VARIABLE)]
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+    hint = (
+        f"did you mean {PREFIX}{near[0]}?" if near else "`polymodal settings` lists all there are"
+    )
     return f"{variable} is not a setting; {hint}"
 
 

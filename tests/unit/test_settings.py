@@ -115,5 +115,5 @@ def test_a_bad_line_in_the_file_stops_the_start(
 
 
 def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="POLYMODAL_SETTINGS_FILE=.*cannot be read"):
+    with pytest.raises(BadSetting, match=r"POLYMODAL_SETTINGS_FILE=.*cannot be read"):
         load_settings({"POLYMODAL_SETTINGS_FILE": str(tmp_path / "absent")})
