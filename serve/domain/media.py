@@ -55,3 +55,8 @@ class MediaLimits:
     max_audio_s: float = 600.0
     decode_timeout_s: float = 30.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
+
+
+def asset_storage_key(owner_id: str, content_hash: str) -> str:
+    """Where an asset's bytes lie. Owners never share an object, so erasing one is simple."""
+    return f"assets/{owner_id.lower()}/{content_hash[:2]}/{content_hash}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
@@ -132,7 +132,7 @@ class StreamLog(Protocol):
         """
         ...
 
-    def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncIterator[LogEntry]:
+    def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncGenerator[LogEntry, None]:
         """Every entry from ``from_seq`` on, in order, live, ending after a terminal event."""
         ...
 
@@ -226,6 +226,10 @@ class Accounts(Protocol):
         ...
 
     async def set_password(self, *, user_id: str, password: str) -> None: ...
+    async def has_password(self, user_id: str) -> bool:
+        """Whether the person can sign in; False for one who has yet to use a setup link."""
+        ...
+
     async def get_user(self, user_id: str) -> User: ...
     async def first_admin(self) -> User | None: ...
     async def find_user(self, email: str) -> User | None: ...
@@ -323,6 +327,16 @@ class Responses(Protocol):
         """The response and all before it by ``previous_response_id``, oldest first, no logs."""
         ...
 
-    async def fail_unfinished(self, *, older_than_s: float, code: str, message: str) -> int:
-        """Settle as failed what a crash left open; returns how many."""
+    async def discard(self, response_id: str) -> None:
+        """Remove a refused response and its input items, as if it had never been asked."""
+        ...
+
+    async def active(self, caller: Caller, conversation_id: str) -> str | None:
+        """Id of the response that is being made in this conversation, if any."""
+        ...
+
+    async def fail_unfinished(
+        self, *, older_than_s: float, code: str, message: str
+    ) -> tuple[str, ...]:
+        """Settle as failed what a crash left open; returns the ids."""
         ...

@@ -1,0 +1,98 @@
+"""The application: ``build(args)`` wires the graph, top to bottom in the order data flows."""
+
+# No ``from __future__ import annotations`` here: Serve validates ``args`` only if the annotation
+# of ``build``'s parameter is a class, not a string (docs/adr/0002).
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from deployments.audio_encoder import AudioEncoderReplica
+from deployments.generator import GeneratorReplica, engine_environment
+from deployments.image_encoder import ImageEncoderReplica
+from ray import serve as ray_serve
+from ray.serve import Application, Deployment
+
+from deployments.text_encoder import TextEncoderReplica
+from graphs.nodes import (
+    AUDIO_ENCODER,
+    GENERATOR,
+    IMAGE_ENCODER,
+    INGRESS,
+    NODES,
+    TEXT_ENCODER,
+    generator_name,
+)
+from graphs.online.ingress_node import IngressNode
+from graphs.stores import ReplicaLog, ReplicaObjects
+from serve.config.app_args import AppArgs
+from serve.config.settings import settings_from_environment
+from serve.domain.catalogue import ServedModel, ServedModels
+from serve.registry.catalog import CATALOG
+from serve.registry.specs import ModelSpec, Role
+
+
+def build(args: AppArgs) -> Application:
+    """Compose Ingress, TextEncoder, ImageEncoder, AudioEncoder and the generators.
+
+    Raises ``UnknownModel`` and ``BadSetting`` before anything starts.
+    """
+    settings = settings_from_environment()
+    text_spec = CATALOG.get(args.text_encoder, Role.TEXT_ENCODER)
+    image_spec = CATALOG.get(args.image_encoder, Role.IMAGE_ENCODER)
+    audio_spec = CATALOG.get(args.audio_encoder, Role.AUDIO_ENCODER)
+    generator_specs = [
+        CATALOG.get(name, Role.GENERATOR) for name in args.generators or settings.generators
+    ]
+    models_dir = str(settings.models_dir)
+    open_store = partial(ReplicaObjects, settings)
+    open_log = partial(ReplicaLog, settings.redis_url)
+
+    text = _deployment(TEXT_ENCODER, TextEncoderReplica).bind(text_spec, models_dir)
+    image = _deployment(IMAGE_ENCODER, ImageEncoderReplica).bind(
+        image_spec, text_spec, models_dir, open_store
+    )
+    audio = _deployment(AUDIO_ENCODER, AudioEncoderReplica).bind(
+        audio_spec, text_spec, models_dir, open_store
+    )
+    generators = {
+        spec.name: _generator(index, spec).bind(
+            spec, models_dir, open_log, str(settings.feature_dir)
+        )
+        for index, spec in enumerate(generator_specs)
+    }
+    models = ServedModels(
+        tuple(_served(spec) for spec in (*generator_specs, text_spec, image_spec, audio_spec))
+    )
+    ingress = ray_serve.deployment(name=INGRESS, **NODES[INGRESS].deployment_options())(
+        ray_serve.ingress()(IngressNode)
+    )
+    return ingress.bind(
+        text=text,
+        image=image,
+        audio=audio,
+        generators=generators,
+        settings=settings,
+        models=models,
+    )
+
+
+def _deployment(name: str, replica: type[Any]) -> Deployment:
+    return ray_serve.deployment(name=name, **NODES[name].deployment_options())(replica)
+
+
+def _generator(index: int, spec: ModelSpec) -> Deployment:
+    options = replace(NODES[GENERATOR], environment=engine_environment())
+    return ray_serve.deployment(
+        name=generator_name(index, spec.name), **options.deployment_options()
+    )(GeneratorReplica)
+
+
+def _served(spec: ModelSpec) -> ServedModel:
+    return ServedModel(
+        name=spec.name,
+        role=spec.role.value,
+        revision=spec.revision,
+        aliases=spec.aliases,
+        sees_pictures=spec.sees_pictures,
+    )

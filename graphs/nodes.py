@@ -1,0 +1,75 @@
+"""Which processes exist: names, resources, queues and autoscaling, one row per node.
+
+``serve_config.yaml`` overrides any of it per cluster. Logical CPUs are shares, not cores: two
+cores carry the whole embedded graph, and the engines' own thread limits keep it fair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TEXT_ENCODER = "TextEncoder"
+IMAGE_ENCODER = "ImageEncoder"
+AUDIO_ENCODER = "AudioEncoder"
+GENERATOR = "Generator"
+INGRESS = "Ingress"
+
+
+def generator_name(index: int, model: str) -> str:
+    """Deployment of the generator at ``index``; the default one has the plain name."""
+    return GENERATOR if index == 0 else f"{GENERATOR}:{model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """How one node runs. ``environment`` reaches its replica processes before any import."""
+
+    cpu_share: float
+    max_ongoing: int
+    max_queued: int
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_ongoing: float = 2.0
+    health_check_period_s: float = 5.0
+    health_check_timeout_s: float = 30.0
+    gpus: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def deployment_options(self) -> dict[str, Any]:
+        """As Serve's ``deployment`` decorator takes them."""
+        actor: dict[str, Any] = {"num_cpus": self.cpu_share, "num_gpus": self.gpus}
+        if self.environment:
+            actor["runtime_env"] = {"env_vars": self.environment}
+        return {
+            "ray_actor_options": actor,
+            "max_ongoing_requests": self.max_ongoing,
+            "max_queued_requests": self.max_queued,
+            "health_check_period_s": self.health_check_period_s,
+            "health_check_timeout_s": self.health_check_timeout_s,
+            "autoscaling_config": {
+                "min_replicas": self.min_replicas,
+                "max_replicas": self.max_replicas,
+                "target_ongoing_requests": self.target_ongoing,
+            },
+        }
+
+
+# One OpenMP thread: spinning teams of several replicas collapse under contention.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
+NODES = {
+    TEXT_ENCODER: NodeOptions(
+        cpu_share=0.2, max_ongoing=64, max_queued=512, target_ongoing=32, environment=_ONE_THREAD
+    ),
+    IMAGE_ENCODER: NodeOptions(
+        cpu_share=0.3, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
+    ),
+    AUDIO_ENCODER: NodeOptions(
+        cpu_share=0.3, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
+    ),
+    GENERATOR: NodeOptions(cpu_share=0.5, max_ongoing=64, max_queued=256, target_ongoing=32),
+    INGRESS: NodeOptions(
+        cpu_share=0.2, max_ongoing=1000, max_queued=-1, target_ongoing=500, environment=_ONE_THREAD
+    ),
+}

@@ -1,0 +1,92 @@
+"""Media to perceptions: the cache first, the encoders on a miss, one encode at a time per key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from serve.domain.asks import Perceived
+from serve.domain.errors import PolymodalError
+from serve.domain.media import MediaKind, MediaRef
+from serve.domain.messages import Perception, TranscriptionOptions
+from serve.domain.perception import perception_key
+from serve.domain.ports import AudioEncoder, ImageEncoder, PerceptionCache, VectorIndex
+from serve.observability.metrics import PERCEPTIONS
+
+_log = logging.getLogger(__name__)
+
+
+class Perceiver:
+    """``domain.asks.Perceiving``. ``revisions``: of the encoder of each kind."""
+
+    def __init__(
+        self,
+        *,
+        images: ImageEncoder,
+        sounds: AudioEncoder,
+        cache: PerceptionCache,
+        index: VectorIndex,
+        revisions: dict[MediaKind, str],
+    ) -> None:
+        self._images = images
+        self._sounds = sounds
+        self._cache = cache
+        self._index = index
+        self._revisions = revisions
+        self._encoding: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def perceive(
+        self, media: MediaRef, options: TranscriptionOptions | None = None
+    ) -> Perceived:
+        """Encode unless the cache knows; two callers at once share one encode."""
+        key = self._key(media, options)
+        async with self._one_at_a_time(key):
+            known = await self._cache.get(key)
+            PERCEPTIONS.labels(media.kind.value, "hit" if known else "miss").inc()
+            if known is not None:
+                return Perceived(known, cache_hit=True)
+            perception = await self._encode(media, options or TranscriptionOptions())
+            await self._cache.put(key, perception)
+        await self._remember_vector(media, perception)
+        return Perceived(perception, cache_hit=False)
+
+    async def recall(self, media: MediaRef) -> Perception | None:
+        """What the cache knows, without encoding."""
+        return await self._cache.get(self._key(media, None))
+
+    def _key(self, media: MediaRef, options: TranscriptionOptions | None) -> str:
+        arguments = "" if options in (None, TranscriptionOptions()) else repr(options)
+        revision = self._revisions[media.kind]
+        return perception_key(media.owner_id, media.content_hash, revision, arguments)
+
+    async def _encode(self, media: MediaRef, options: TranscriptionOptions) -> Perception:
+        match media.kind:
+            case MediaKind.IMAGE:
+                return await self._images.perceive(media)
+            case MediaKind.AUDIO:
+                return await self._sounds.perceive(media, options)
+
+    async def _remember_vector(self, media: MediaRef, perception: Perception) -> None:
+        # Search may lag behind: it is rebuilt from perceptions, an answer must not wait for it.
+        try:
+            await self._index.upsert(
+                self._revisions[media.kind], media.owner_id, media.asset_id, perception.vector
+            )
+        except PolymodalError as error:
+            _log.warning("vector not indexed", extra={"code": error.code})
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, key: str) -> AsyncIterator[None]:
+        lock, waiting = self._encoding.get(key, (asyncio.Lock(), 0))
+        self._encoding[key] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            _, waiting = self._encoding[key]
+            if waiting == 1:
+                del self._encoding[key]
+            else:
+                self._encoding[key] = (lock, waiting - 1)

@@ -1,0 +1,92 @@
+"""``serve run`` on a Ray of our own: one node, loopback only, gone when we are.
+
+``python -m graphs.run SERVE_CONFIG --ray-folder FOLDER``
+
+The file is the one that ``serve run`` takes. Only the address to listen on is replaced, by
+``POLYMODAL_HOST`` and ``POLYMODAL_PORT``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import yaml
+from ray import serve as ray_serve
+from ray.serve._private.api import serve_start
+from ray.serve.schema import ServeDeploySchema
+
+from serve.config.settings import Settings, settings_from_environment
+
+_log = logging.getLogger(__name__)
+# Logical: Serve places a replica where this number allows, whatever cores there are.
+_N_LOGICAL_CPUS: Final = 16
+# Handles pass small messages only; media and features travel by store.
+_OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
+
+
+def effective_config(serve_config: Path, settings: Settings) -> dict[str, Any]:
+    """The content of the file with our address in its ``http_options``."""
+    config: dict[str, Any] = yaml.safe_load(serve_config.read_text(encoding="utf-8"))
+    config["http_options"] = {
+        **config.get("http_options", {}),
+        "host": settings.host,
+        "port": settings.port,
+    }
+    return config
+
+
+def start_ray(folder: Path) -> None:
+    """Start a one-node cluster that only this machine's users with our token can talk to."""
+    ray.init(
+        num_cpus=_N_LOGICAL_CPUS,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        configure_logging=True,
+        logging_level=logging.WARNING,
+        log_to_driver=True,
+        namespace="serve",
+        runtime_env={"worker_process_setup_hook": "graphs.loopback.install"},
+        _temp_dir=str(folder),
+    )
+
+
+def deploy(config: dict[str, Any]) -> None:
+    """Do what ``serve run`` does with a file; returns before the replicas are up."""
+    schema = ServeDeploySchema.model_validate(config)
+    client = serve_start(
+        http_options=schema.http_options.model_dump(),
+        proxy_location=schema.proxy_location,
+        controller_options=schema.controller_options,
+    )
+    client.deploy_apps(schema, _blocking=False)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("serve_config", type=Path)
+    parser.add_argument("--ray-folder", type=Path, required=True)
+    options = parser.parse_args()
+    config = effective_config(options.serve_config, settings_from_environment())
+    start_ray(options.ray_folder)
+    # After ray.init, which sets its own: that one would skip the graph's orderly end.
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        deploy(config)
+        ended.wait()
+    finally:
+        _log.info("stopping the graph")
+        ray_serve.shutdown()
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What a client asked for, once the wire is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from serve.domain.media import MediaRef
+from serve.domain.messages import (
+    LogEntry,
+    Perception,
+    Sampling,
+    ToolSpec,
+    TraceSpan,
+    TranscriptionOptions,
+)
+from serve.domain.records import Caller, Item, JsonObject, ResponseRecord
+
+
+class RequestClock(Protocol):
+    """Spans of one request on one clock."""
+
+    def now_s(self) -> float:
+        """Seconds since the request arrived."""
+        ...
+
+    def span(
+        self, name: str, node: str
+    ) -> AbstractContextManager[dict[str, str | int | float]]:
+        """Time a block; attributes put into the yielded dict are kept."""
+        ...
+
+    def add(
+        self,
+        name: str,
+        node: str,
+        start_s: float,
+        end_s: float,
+        attributes: dict[str, str | int | float] | None = None,
+    ) -> None:
+        """Record a span that was timed elsewhere."""
+        ...
+
+    def spans(self) -> tuple[TraceSpan, ...]:
+        """All spans so far, by start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One turn: every medium in ``input_items`` is stored already, every default decided.
+
+    ``echo`` holds the parameters that the Response object repeats back; ``clock`` the spans of
+    what was done before the ask was complete.
+    """
+
+    model: str
+    input_items: tuple[Item, ...]
+    instructions: str | None = None
+    conversation_id: str | None = None
+    previous_response_id: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
+    json_schema: str | None = None
+    stored: bool = True
+    background: bool = False
+    echo: JsonObject = field(default_factory=dict)
+    clock: RequestClock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """A perception and whether the cache had it."""
+
+    perception: Perception
+    cache_hit: bool
+
+
+class Perceiving(Protocol):
+    """Media to perceptions, by way of the cache that all replicas share."""
+
+    async def perceive(
+        self, media: MediaRef, options: TranscriptionOptions | None = None
+    ) -> Perceived:
+        """Encode unless the cache knows. ``options`` matter for recordings only."""
+        ...
+
+    async def recall(self, media: MediaRef) -> Perception | None:
+        """What the cache knows, without encoding."""
+        ...
+
+
+class Run(Protocol):
+    """One response being made, as seen by the process that makes it."""
+
+    @property
+    def record(self) -> ResponseRecord:
+        """As it was committed at the start."""
+        ...
+
+    async def finished(self) -> ResponseRecord:
+        """Wait for the final record. Raises what the run was refused or failed with."""
+        ...
+
+    def abandon(self) -> None:
+        """The client that waited has left: stop, unless already done. Returns at once."""
+        ...
+
+
+class Runs(Protocol):
+    """Where responses are made."""
+
+    async def start(self, caller: Caller, ask: Ask) -> Run:
+        """Commit the response and begin. Raises before anything is kept if it cannot begin."""
+        ...
+
+    async def cancel(self, caller: Caller, response_id: str) -> ResponseRecord:
+        """Stop a response wherever it runs, and wait until it is settled.
+
+        A response that is final already stays as it is.
+        """
+        ...
+
+    def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncGenerator[LogEntry, None]:
+        """The log of a response that some process is making."""
+        ...
+
+
+class Graph(Protocol):
+    """The deployments behind the ingress."""
+
+    async def ping(self) -> dict[str, str]:
+        """Name of every deployment and store, with "ok" or what is wrong."""
+        ...

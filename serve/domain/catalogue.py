@@ -1,0 +1,40 @@
+"""What the ingress must know of the models it offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve.domain.errors import UnknownModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One model that this application serves. ``revision`` changes when its answers may."""
+
+    name: str
+    role: str
+    revision: str
+    aliases: tuple[str, ...] = ()
+    sees_pictures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """All of them, the default generator first."""
+
+    models: tuple[ServedModel, ...]
+
+    def choose(self, role: str, name: str | None) -> ServedModel:
+        """The model of that name or alias; the role's first when no name is given.
+
+        Raises:
+            UnknownModel: the message names the choices.
+        """
+        candidates = [model for model in self.models if model.role == role]
+        if not name:
+            return candidates[0]
+        for model in candidates:
+            if name in (model.name, *model.aliases):
+                return model
+        choices = ", ".join(model.name for model in candidates)
+        raise UnknownModel(f"no model {name!r} here; choose one of: {choices}", param="model")

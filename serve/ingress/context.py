@@ -1,0 +1,65 @@
+"""What every route may use, and how it gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from serve.domain.asks import Graph, Perceiving, Runs
+from serve.domain.catalogue import ServedModels
+from serve.domain.ports import (
+    Accounts,
+    Assets,
+    AudioEncoder,
+    Conversations,
+    ObjectStore,
+    RateLimits,
+    Responses,
+    TextEncoder,
+)
+from serve.media.intake import MediaIntake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressLimits:
+    """What a client may do, and how its browser is to keep the session."""
+
+    requests_per_minute: int
+    sign_ins_per_minute: int
+    max_body_bytes: int
+    session_ttl_s: int
+    cookie_secure: bool
+    cors_origins: tuple[str, ...] = ()
+    webclient_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressPorts:
+    """Everything behind the ingress, as ports."""
+
+    accounts: Accounts
+    assets: Assets
+    conversations: Conversations
+    responses: Responses
+    objects: ObjectStore
+    rate_limits: RateLimits
+    intake: MediaIntake
+    runs: Runs
+    perceiving: Perceiving
+    text_encoder: TextEncoder
+    audio_encoder: AudioEncoder
+    graph: Graph
+    models: ServedModels
+    limits: IngressLimits
+
+
+def get_ports(connection: HTTPConnection) -> IngressPorts:
+    """The ports that the application's lifespan opened."""
+    return cast("IngressPorts", connection.app.state.ports)
+
+
+Ports = Annotated[IngressPorts, Depends(get_ports)]

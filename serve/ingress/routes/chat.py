@@ -1,0 +1,56 @@
+"""``/v1/chat/completions``: the same run as ``/v1/responses``, told in other words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from serve.domain.asks import Run
+from serve.domain.messages import Finished, FinishReason
+from serve.domain.records import ResponseRecord
+from serve.ingress.answering import prepare, wait_for_answer
+from serve.ingress.authentication import GeneratingCaller
+from serve.ingress.context import IngressPorts, Ports
+from serve.ingress.routes.responses import SSE_HEADERS
+from serve.ingress.streaming import abandoning, frame, until_accepted, wire_events
+from serve.protocol.chat import (
+    ChatChunks,
+    CreateChatCompletion,
+    render_completion,
+    to_create_response,
+)
+
+router = APIRouter(prefix="/v1/chat", tags=["chat"])
+
+
+@router.post("/completions")
+async def create(body: CreateChatCompletion, ports: Ports, caller: GeneratingCaller) -> Response:
+    """Complete a chat, as a stream of chunks or whole."""
+    ask = await prepare(ports, caller, to_create_response(body))
+    run = await ports.runs.start(caller, ask)
+    if not body.stream:
+        record = await wait_for_answer(run)
+        return JSONResponse(render_completion(record, _reason(record)))
+    await until_accepted(ports.runs, run)
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
+    return StreamingResponse(
+        abandoning(_frames(ports, run, include_usage=include_usage), run),
+        media_type="text/event-stream",
+        headers=SSE_HEADERS,
+    )
+
+
+async def _frames(
+    ports: IngressPorts, run: Run, *, include_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    fold = ChatChunks(run.record, include_usage=include_usage)
+    async for chunk in wire_events(ports.runs.follow(run.record.id), fold):
+        yield frame(chunk, named=False)
+    yield b"data: [DONE]\n\n"
+
+
+def _reason(record: ResponseRecord) -> FinishReason:
+    last = record.log[-1].event if record.log else None
+    return last.reason if isinstance(last, Finished) else FinishReason.STOP

@@ -1,0 +1,110 @@
+"""``/v1/responses``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from serve.domain.errors import InvalidRequest
+from serve.domain.messages import LogEntry
+from serve.domain.records import JsonObject, ResponseRecord
+from serve.ingress.answering import prepare, wait_for_answer
+from serve.ingress.authentication import GeneratingCaller, Reader
+from serve.ingress.context import IngressPorts, Ports
+from serve.ingress.streaming import abandoning, frame, replay, until_accepted, wire_events
+from serve.protocol.events import STAGE_EVENT, ResponseEvents
+from serve.protocol.responses import CreateResponse, render_items, render_response
+
+router = APIRouter(prefix="/v1/responses", tags=["responses"])
+
+SSE_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+@router.post("")
+async def create(body: CreateResponse, ports: Ports, caller: GeneratingCaller) -> Response:
+    """Answer, as a stream of events or whole."""
+    run = await ports.runs.start(caller, await prepare(ports, caller, body))
+    if not body.stream:
+        if body.background:
+            return JSONResponse(render_response(run.record))
+        return JSONResponse(render_response(await wait_for_answer(run)))
+    if not body.background:
+        await until_accepted(ports.runs, run)
+    frames = _frames(run.record, ports.runs.follow(run.record.id))
+    return _event_stream(frames if body.background else abandoning(frames, run))
+
+
+@router.get("/{response_id}")
+async def retrieve(
+    response_id: str,
+    ports: Ports,
+    caller: Reader,
+    *,
+    stream: bool = False,
+    starting_after: Annotated[int, Query(ge=-1)] = -1,
+) -> Response:
+    """The response as it is, or its events from any point on."""
+    record = await ports.responses.get(caller, response_id)
+    if stream:
+        return _event_stream(_frames(record, entries_of(ports, record), after=starting_after))
+    return JSONResponse(render_response(record))
+
+
+@router.post("/{response_id}/cancel")
+async def cancel(response_id: str, ports: Ports, caller: GeneratingCaller) -> JSONResponse:
+    """Stop a background response."""
+    return JSONResponse(render_response(await ports.runs.cancel(caller, response_id)))
+
+
+@router.delete("/{response_id}")
+async def delete(response_id: str, ports: Ports, caller: GeneratingCaller) -> JsonObject:
+    """Forget a response."""
+    record = await ports.responses.get(caller, response_id)
+    if not record.status.is_final:
+        await ports.runs.cancel(caller, response_id)
+    await ports.responses.delete(caller, response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+@router.get("/{response_id}/input_items")
+async def input_items(
+    response_id: str,
+    ports: Ports,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: str = "desc",
+    after: str | None = None,
+) -> JsonObject:
+    """What this response was asked, newest first unless told otherwise."""
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("order is 'asc' or 'desc'", param="order")
+    items = list((await ports.responses.get(caller, response_id)).input_items)
+    if order == "desc":
+        items.reverse()
+    if after is not None:
+        seen = [item.id for item in items]
+        items = items[seen.index(after) + 1 :] if after in seen else []
+    return render_items(items[:limit], has_more=len(items) > limit)
+
+
+def entries_of(ports: IngressPorts, record: ResponseRecord) -> AsyncGenerator[LogEntry, None]:
+    """A response's log, wherever it is now."""
+    if record.status.is_final:
+        return replay(record.log)
+    return ports.runs.follow(record.id)
+
+
+async def _frames(
+    record: ResponseRecord, entries: AsyncGenerator[LogEntry, None], *, after: int = -1
+) -> AsyncGenerator[bytes, None]:
+    async for event in wire_events(entries, ResponseEvents(record), after=after):
+        # Strict OpenAI clients know no stages; the WebSocket has them.
+        if event["type"] != STAGE_EVENT:
+            yield frame(event, named=True)
+
+
+def _event_stream(frames: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    return StreamingResponse(frames, media_type="text/event-stream", headers=SSE_HEADERS)

@@ -1,0 +1,177 @@
+"""``/api/v1/ws``: the browser's line. The same events as the HTTP stream, and the stages.
+
+A response begun here goes on when the socket closes; the browser comes back and subscribes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import Field, TypeAdapter, ValidationError
+
+from serve.domain.errors import InvalidRequest, MalformedJson, PolymodalError
+from serve.domain.messages import LogEntry
+from serve.domain.records import Caller, JsonObject, ResponseRecord
+from serve.ingress.answering import prepare
+from serve.ingress.authentication import limited, websocket_caller
+from serve.ingress.context import IngressPorts, get_ports
+from serve.ingress.errors import as_error, explain_validation
+from serve.ingress.routes.responses import entries_of
+from serve.ingress.streaming import wire_events
+from serve.protocol.errors import render_error
+from serve.protocol.events import ResponseEvents
+from serve.protocol.items import Wire
+from serve.protocol.responses import CreateResponse
+
+router = APIRouter()
+
+# RFC 6455 leaves 4000-4999 to applications; these mirror the HTTP statuses.
+_CLOSE_UNAUTHENTICATED = 4401
+_CLOSE_FORBIDDEN = 4403
+_MAX_STREAMS = 32
+
+
+class Create(Wire):
+    """Ask. ``client_id`` comes back on every event, so that the page knows its own."""
+
+    type: Literal["response.create"]
+    client_id: str = Field(max_length=64)
+    response: CreateResponse
+
+
+class Subscribe(Wire):
+    """Watch a response from an event on; ``starting_after`` -1 is the beginning."""
+
+    type: Literal["response.subscribe"]
+    response_id: str
+    starting_after: int = -1
+
+
+class Cancel(Wire):
+    """Stop a response."""
+
+    type: Literal["response.cancel"]
+    response_id: str
+
+
+class Ping(Wire):
+    """Are you there?"""
+
+    type: Literal["ping"]
+
+
+ClientMessage = Create | Subscribe | Cancel | Ping
+_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(
+    Annotated[ClientMessage, Field(discriminator="type")]
+)
+
+
+@router.websocket("/api/v1/ws")
+async def line(socket: WebSocket) -> None:
+    """Serve one browser tab until it goes."""
+    await socket.accept()
+    try:
+        caller = await websocket_caller(socket)
+    except PolymodalError as error:
+        await socket.send_bytes(orjson.dumps({"type": "error", **render_error(error)}))
+        denied = error.status == 403
+        await socket.close(_CLOSE_FORBIDDEN if denied else _CLOSE_UNAUTHENTICATED)
+        return
+    with suppress(WebSocketDisconnect):
+        await _Line(socket, get_ports(socket), caller).serve()
+
+
+class _Line:
+    """One open socket and the streams that run over it."""
+
+    def __init__(self, socket: WebSocket, ports: IngressPorts, caller: Caller) -> None:
+        self._socket = socket
+        self._ports = ports
+        self._caller = caller
+        self._sending = asyncio.Lock()
+        self._streams = asyncio.Semaphore(_MAX_STREAMS)
+
+    async def serve(self) -> None:
+        """Read messages; each is handled beside the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    text = await self._socket.receive_text()
+                    group.create_task(self._handle(text))
+        except* WebSocketDisconnect:
+            pass
+
+    async def _handle(self, text: str) -> None:
+        client_id: str | None = None
+        response_id: str | None = None
+        try:
+            message = _parse(text)
+            client_id = message.client_id if isinstance(message, Create) else None
+            response_id = message.response_id if isinstance(message, Subscribe | Cancel) else None
+            await self._obey(message)
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - the border: log, answer
+            failure = {
+                "type": "error",
+                "client_id": client_id,
+                "response_id": response_id,
+                **render_error(as_error(error)),
+            }
+            await self._send(failure)
+
+    async def _obey(self, message: ClientMessage) -> None:
+        match message:
+            case Ping():
+                await self._send({"type": "pong"})
+            case Create(client_id=client_id, response=body):
+                ports = self._ports
+                limit = ports.limits.requests_per_minute
+                await limited(ports, f"caller:{self._caller.user_id}", limit)
+                ask = await prepare(ports, self._caller, body)
+                run = await ports.runs.start(self._caller, ask)
+                await self._stream(run.record, ports.runs.follow(run.record.id), client_id)
+                # Raises what a refused run was refused with, which the page shows.
+                await run.finished()
+            case Subscribe(response_id=response_id, starting_after=after):
+                record = await self._ports.responses.get(self._caller, response_id)
+                await self._stream(record, entries_of(self._ports, record), None, after=after)
+            case Cancel(response_id=response_id):
+                await self._ports.runs.cancel(self._caller, response_id)
+
+    async def _stream(
+        self,
+        record: ResponseRecord,
+        entries: AsyncGenerator[LogEntry, None],
+        client_id: str | None,
+        *,
+        after: int = -1,
+    ) -> None:
+        head: JsonObject = {"type": "event", "client_id": client_id, "response_id": record.id}
+        async with self._streams:
+            async for event in wire_events(entries, ResponseEvents(record), after=after):
+                await self._send({**head, "event": event})
+
+    async def _send(self, message: JsonObject) -> None:
+        async with self._sending:
+            try:
+                await self._socket.send_text(orjson.dumps(message).decode())
+            except RuntimeError as exc:  # starlette's word for "the socket is closed"
+                raise WebSocketDisconnect from exc
+
+
+def _parse(text: str) -> ClientMessage:
+    try:
+        return _MESSAGE.validate_python(orjson.loads(text))
+    except orjson.JSONDecodeError as exc:
+        raise MalformedJson("the message is not valid JSON") from exc
+    except ValidationError as exc:
+        errors = [dict(error) for error in exc.errors(include_url=False)]
+        raise explain_validation(errors) from exc
+    except RecursionError as exc:
+        raise InvalidRequest("the message is nested too deeply") from exc

@@ -1,0 +1,111 @@
+"""How a medium becomes an asset, wherever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from serve.domain.errors import InvalidRequest, MediaTooLarge, UnsupportedMedia
+from serve.domain.media import MediaKind, MediaLimits, MediaRef, asset_storage_key
+from serve.domain.ports import Assets, MediaSanitizer, ObjectStore, UrlFetcher
+from serve.domain.records import Caller
+from serve.media.data_url import decode_base64, parse_data_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSource:
+    """One medium of a request: an asset id, a URL (https or data) or base64. Exactly one is set.
+
+    ``param`` is the part of the request that errors point at.
+    """
+
+    asset_id: str | None = None
+    url: str | None = None
+    base64: str | None = None
+    expect: MediaKind | None = None
+    filename: str = ""
+    param: str = "input"
+
+
+class MediaIntake:
+    """Sniffs, limits, strips, hashes and stores. The same bytes of one owner are stored once."""
+
+    def __init__(
+        self,
+        *,
+        sanitizer: MediaSanitizer,
+        fetcher: UrlFetcher,
+        objects: ObjectStore,
+        assets: Assets,
+        limits: MediaLimits,
+    ) -> None:
+        self._sanitizer = sanitizer
+        self._fetcher = fetcher
+        self._objects = objects
+        self._assets = assets
+        self._limits = limits
+
+    async def resolve(self, caller: Caller, source: MediaSource) -> MediaRef:
+        """The asset that ``source`` names, storing it first where it brings its own bytes."""
+        given = [x for x in (source.asset_id, source.url, source.base64) if x]
+        if len(given) != 1:
+            raise InvalidRequest(
+                "a media part needs exactly one of: an asset id, a URL, inline data",
+                param=source.param,
+            )
+        if source.asset_id:
+            media = await self._assets.get(caller, source.asset_id)
+            self._check_kind(media.kind, source)
+            return media
+        content, declared = await self._read(source)
+        return await self.store(
+            caller,
+            content,
+            declared_mime_type=declared,
+            filename=source.filename,
+            expect=source.expect,
+        )
+
+    async def store(
+        self,
+        caller: Caller,
+        content: bytes,
+        *,
+        declared_mime_type: str | None,
+        filename: str = "",
+        expect: MediaKind | None = None,
+    ) -> MediaRef:
+        """Make an asset of untrusted bytes. Bytes are written before the row that names them."""
+        if len(content) > self._limits.max_upload_bytes:
+            raise MediaTooLarge(
+                f"the file has {len(content)} bytes, the limit is {self._limits.max_upload_bytes}",
+                limit=self._limits.max_upload_bytes,
+                got=len(content),
+            )
+        media = await self._sanitizer.sanitize(
+            content, declared_mime_type=declared_mime_type, expect=expect
+        )
+        content_hash = blake3(media.content).hexdigest()
+        key = asset_storage_key(caller.user_id, content_hash)
+        if not await self._objects.exists(key):
+            await self._objects.put(key, media.content, mime_type=media.mime_type)
+        return await self._assets.add(
+            caller, media, filename=filename[:255], content_hash=content_hash
+        )
+
+    async def _read(self, source: MediaSource) -> tuple[bytes, str | None]:
+        limit = self._limits.max_upload_bytes
+        if source.base64:
+            return decode_base64(source.base64, max_bytes=limit), None
+        url = source.url or ""
+        if url[:5].lower() == "data:":
+            return parse_data_url(url, max_bytes=limit)
+        return await self._fetcher.fetch(url)
+
+    def _check_kind(self, kind: MediaKind, source: MediaSource) -> None:
+        if source.expect is not None and kind is not source.expect:
+            raise UnsupportedMedia(
+                f"{source.asset_id} is {kind.value}, this part needs {source.expect.value}",
+                param=source.param,
+            )

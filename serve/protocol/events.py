@@ -1,0 +1,250 @@
+"""A response's log as OpenAI's stream events, and as the output items it amounts to.
+
+The log holds what happened; the wire events and their sequence numbers follow from it by a fold
+without choices, so every process that reads the same log sends the same events.
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import assert_never
+
+from serve.domain.messages import (
+    Failed,
+    Finished,
+    FinishReason,
+    LogEvent,
+    Stage,
+    StageFinished,
+    StageStarted,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStarted,
+)
+from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
+from serve.protocol.responses import render_response
+
+STAGE_EVENT = "polymodal.stage"
+
+
+@dataclass(slots=True)
+class _Open:
+    """The output item being written."""
+
+    item_id: str
+    index: int
+    call: ToolCallStarted | None = None
+    text: list[str] = field(default_factory=list)
+
+    def body(self, status: str) -> JsonObject:
+        """The item so far."""
+        text = "".join(self.text)
+        if self.call is None:
+            return {
+                "id": self.item_id,
+                "type": "message",
+                "role": "assistant",
+                "status": status,
+                "content": [_output_text(text)],
+            }
+        return {
+            "id": self.item_id,
+            "type": "function_call",
+            "status": status,
+            "call_id": self.call.call_id,
+            "name": self.call.name,
+            "arguments": text,
+        }
+
+
+class ResponseEvents:
+    """Folds log events into wire events. One instance per reader, fed from the log's start."""
+
+    def __init__(self, record: ResponseRecord) -> None:
+        self._record = replace(
+            record, status=ResponseStatus.IN_PROGRESS, output_items=(), completed_at=None
+        )
+        self._suffix = record.id.removeprefix("resp_")
+        self._next_number = 0
+        self._open: _Open | None = None
+        self._done: list[Item] = []
+        self._writing = False
+
+    def opening(self) -> Iterator[JsonObject]:
+        """The two events that precede everything in the log."""
+        for kind in ("response.created", "response.in_progress"):
+            yield self._event(kind, response=render_response(self._record))
+
+    def apply(self, event: LogEvent) -> Iterator[JsonObject]:
+        """The wire events that ``event`` amounts to, numbered."""
+        match event:
+            case StageStarted() | StageFinished():
+                yield self._stage(event)
+            case TextDelta(text=text):
+                yield from self._writing_begins()
+                yield from self._text(text)
+            case ToolCallStarted():
+                yield from self._writing_begins()
+                yield from self._close("completed")
+                yield from self._begin(event)
+            case ToolArgumentsDelta(arguments=arguments):
+                yield from self._arguments(arguments)
+            case Finished():
+                yield from self._finished(event)
+            case Failed():
+                yield from self._failed(event)
+            case _:
+                assert_never(event)
+
+    @property
+    def record(self) -> ResponseRecord:
+        """The response as far as the fold has come, open output included."""
+        items = list(self._done)
+        if self._open is not None:
+            items.append(Item(id=self._open.item_id, body=self._open.body("in_progress")))
+        return replace(self._record, output_items=tuple(items))
+
+    def _event(self, kind: str, **fields: object) -> JsonObject:
+        event = {"type": kind, "sequence_number": self._next_number, **fields}
+        self._next_number += 1
+        return event
+
+    def _writing_begins(self) -> Iterator[JsonObject]:
+        # The generator owns the log by then and writes tokens only; the first says it all.
+        if not self._writing:
+            self._writing = True
+            yield self._stage(StageStarted(Stage.WRITING, "", 0.0))
+
+    def _stage(self, event: StageStarted | StageFinished) -> JsonObject:
+        # No number of its own: a client that asked for OpenAI's events alone sees no gap.
+        return {
+            "type": STAGE_EVENT,
+            "sequence_number": self._next_number - 1,
+            "stage": event.stage.value,
+            "state": "started" if isinstance(event, StageStarted) else "finished",
+            "asset_id": event.subject,
+            "cache": event.cache if isinstance(event, StageFinished) else "",
+        }
+
+    def _begin(self, call: ToolCallStarted | None) -> Iterator[JsonObject]:
+        index = len(self._done)
+        prefix = "msg" if call is None else "fc"
+        opened = _Open(f"{prefix}_{self._suffix}_{index}", index, call)
+        self._open = opened
+        body = opened.body("in_progress")
+        if call is None:
+            body = {**body, "content": []}
+        yield self._event("response.output_item.added", output_index=index, item=body)
+        if call is None:
+            yield self._event(
+                "response.content_part.added",
+                item_id=opened.item_id,
+                output_index=index,
+                content_index=0,
+                part=_output_text(""),
+            )
+
+    def _text(self, text: str) -> Iterator[JsonObject]:
+        if self._open is None or self._open.call is not None:
+            yield from self._close("completed")
+            yield from self._begin(None)
+        if self._open is None:  # pragma: no cover - _begin always opens
+            return
+        self._open.text.append(text)
+        yield self._event(
+            "response.output_text.delta",
+            item_id=self._open.item_id,
+            output_index=self._open.index,
+            content_index=0,
+            delta=text,
+            logprobs=[],
+        )
+
+    def _arguments(self, arguments: str) -> Iterator[JsonObject]:
+        if self._open is None or self._open.call is None:
+            return
+        self._open.text.append(arguments)
+        yield self._event(
+            "response.function_call_arguments.delta",
+            item_id=self._open.item_id,
+            output_index=self._open.index,
+            delta=arguments,
+        )
+
+    def _close(self, status: str) -> Iterator[JsonObject]:
+        opened = self._open
+        if opened is None:
+            return
+        self._open = None
+        text = "".join(opened.text)
+        place: JsonObject = {"item_id": opened.item_id, "output_index": opened.index}
+        body = opened.body(status)
+        self._done.append(Item(id=opened.item_id, body=body, response_id=self._record.id))
+        if opened.call is None:
+            yield self._event(
+                "response.output_text.done", **place, content_index=0, text=text, logprobs=[]
+            )
+            yield self._event(
+                "response.content_part.done", **place, content_index=0, part=_output_text(text)
+            )
+        else:
+            yield self._event(
+                "response.function_call_arguments.done",
+                **place,
+                arguments=text,
+                name=opened.call.name,
+            )
+        yield self._event("response.output_item.done", output_index=opened.index, item=body)
+
+    def _finished(self, event: Finished) -> Iterator[JsonObject]:
+        whole = event.reason in (FinishReason.STOP, FinishReason.TOOL_CALLS)
+        if whole and self._open is None and not self._done:
+            yield from self._begin(None)
+        yield from self._close("completed" if whole else "incomplete")
+        match event.reason:
+            case FinishReason.STOP | FinishReason.TOOL_CALLS:
+                kind, status, reason = "response.completed", ResponseStatus.COMPLETED, None
+            case FinishReason.LENGTH:
+                kind, status = "response.incomplete", ResponseStatus.INCOMPLETE
+                reason = "max_output_tokens"
+            case FinishReason.CANCELLED:
+                kind, status, reason = "response.incomplete", ResponseStatus.CANCELLED, None
+            case _:
+                assert_never(event.reason)
+        self._record = replace(
+            self._record,
+            status=status,
+            incomplete_reason=reason,
+            usage=event.usage,
+            completed_at=datetime.fromtimestamp(event.at_unix_s, UTC),
+            output_items=tuple(self._done),
+        )
+        yield self._event(kind, response=render_response(self._record))
+
+    def _failed(self, event: Failed) -> Iterator[JsonObject]:
+        yield from self._close("incomplete")
+        self._record = replace(
+            self._record,
+            status=ResponseStatus.FAILED,
+            error_code=event.code,
+            error_message=event.message,
+            completed_at=datetime.fromtimestamp(event.at_unix_s, UTC),
+            output_items=tuple(self._done),
+        )
+        yield self._event("response.failed", response=render_response(self._record))
+
+
+def _output_text(text: str) -> JsonObject:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def settled_record(record: ResponseRecord, events: Iterable[LogEvent]) -> ResponseRecord:
+    """The final record that a complete log amounts to."""
+    fold = ResponseEvents(record)
+    for event in events:
+        for _ in fold.apply(event):
+            pass
+    return fold.record
