@@ -1,0 +1,117 @@
+"""What the wire accepts and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import ValidationError
+
+from serve.domain.errors import InvalidRequest
+from serve.domain.messages import (
+    AudioPerception,
+    Finished,
+    FinishReason,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStarted,
+    TranscriptSegment,
+    Usage,
+)
+from serve.protocol.chat import (
+    ChatChunks,
+    CreateChatCompletion,
+    render_completion,
+    to_create_response,
+)
+from serve.protocol.events import settled_record
+from serve.protocol.responses import CreateResponse, to_ask
+from serve.protocol.transcriptions import TranscriptionFormat, render_subtitles
+from tests.unit.test_response_events import _record
+
+_TOOL = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
+
+
+def test_an_unknown_parameter_is_named() -> None:
+    with pytest.raises(ValidationError, match="temprature"):
+        CreateResponse.model_validate({"input": "x", "temprature": 1})
+
+
+def test_conversation_and_previous_response_contradict_each_other() -> None:
+    body = CreateResponse(input="x", conversation="conv_1", previous_response_id="resp_1")
+    with pytest.raises(InvalidRequest, match="not both"):
+        to_ask(body, model="m", items=())
+
+
+def test_a_tool_choice_must_be_among_the_tools() -> None:
+    body = CreateResponse.model_validate(
+        {"input": "x", "tools": [_TOOL], "tool_choice": {"type": "function", "name": "other"}}
+    )
+    with pytest.raises(InvalidRequest, match="look_up"):
+        to_ask(body, model="m", items=())
+
+
+def test_chat_and_responses_ask_for_the_same_thing() -> None:
+    chat = CreateChatCompletion.model_validate(
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "call_1",
+                            "type": "function",
+                            "function": {"name": "look_up", "arguments": "{}"},
+                        }
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "look_up"}}],
+            "max_completion_tokens": 5,
+            "response_format": {"type": "json_object"},
+        }
+    )
+    ask = to_ask(to_create_response(chat), model="m", items=())
+    assert not ask.stored
+    assert ask.json_schema == "{}"
+    assert ask.sampling.max_output_tokens == 5
+    assert ask.tools[0].name == "look_up"
+
+
+def test_chunks_and_completions_satisfy_the_stock_sdk() -> None:
+    log = [
+        TextDelta("Let me see."),
+        ToolCallStarted(0, "call_1", "look_up"),
+        ToolArgumentsDelta(0, '{"a": 1}'),
+        Finished(FinishReason.TOOL_CALLS, Usage(input_tokens=2, output_tokens=3), 1.0),
+    ]
+    fold = ChatChunks(_record(), include_usage=True)
+    chunks = [*fold.opening(), *(chunk for event in log for chunk in fold.apply(event))]
+    parsed = [ChatCompletionChunk.model_validate(chunk) for chunk in chunks]
+    assert parsed[-1].usage is not None
+    assert parsed[-1].usage.total_tokens == 5
+    assert parsed[-2].choices[0].finish_reason == "tool_calls"
+    whole = ChatCompletion.model_validate(
+        render_completion(settled_record(_record(), log), FinishReason.TOOL_CALLS)
+    )
+    assert whole.choices[0].message.tool_calls is not None
+    assert whole.choices[0].message.content == "Let me see."
+
+
+def test_subtitles_carry_times() -> None:
+    heard = AudioPerception(
+        segments=(TranscriptSegment(0.0, 3661.5, " Hello "),),
+        language="en",
+        language_probability=1.0,
+        sound_tags=(),
+        vector=(),
+        duration_s=3662.0,
+        speech_s=1.0,
+        encode_s=0.1,
+    )
+    srt = render_subtitles(heard, TranscriptionFormat.SRT)
+    assert srt == "1\n00:00:00,000 --> 01:01:01,500\nHello\n"
+    assert render_subtitles(heard, TranscriptionFormat.VTT).startswith("WEBVTT\n\n00:00:00.000")
