@@ -1,0 +1,116 @@
+"""Generator-ready features as safetensors files in a folder that encoders and engines share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from serve.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    import torch
+
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
+_FEATURES: Final = "features"
+_GRID: Final = "grid_thw"
+# An engine reads a file within one step of being asked to: minutes are plenty.
+_KEEP_AT_LEAST_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What a vision tower made of one picture.
+
+    ``features``: shape ``(n_tokens, dim)``. ``grid_thw``: int64, shape ``(3,)``, patches before
+    merging in time, height and width.
+    """
+
+    features: torch.Tensor
+    grid_thw: torch.Tensor
+
+
+class FeatureFolder:
+    """Implements ``FeatureStore``. Whole files only, and nothing in them is ever executed."""
+
+    def __init__(self, folder: str, *, max_bytes: int = 1 << 30) -> None:
+        self._folder = Path(folder)
+        self._max_bytes = max_bytes
+
+    def path(self, key: str) -> str:
+        """See ``FeatureStore``. Raises ``ValueError`` for what is not a feature key."""
+        if not _KEY.fullmatch(key):
+            raise ValueError("a feature key is 64 lower-case hex digits")
+        return str(self._folder / f"{key}.safetensors")
+
+    def has(self, key: str) -> bool:
+        """Whether the features are here, whole."""
+        return Path(self.path(key)).exists()
+
+    def save(self, key: str, image: ImageFeatures) -> None:
+        """Write whole or not at all, then drop the longest unread if the folder is too full."""
+        from safetensors.torch import save_file
+
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = Path(self.path(key))
+        partial = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        tensors = {_FEATURES: image.features.contiguous(), _GRID: image.grid_thw.contiguous()}
+        try:
+            save_file(tensors, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._make_room()
+
+    def load(self, key: str) -> ImageFeatures:
+        """Read all. Raises ``StoreUnavailable`` when they are not here (any more)."""
+        from safetensors import safe_open
+
+        path = Path(self.path(key))
+        try:
+            with safe_open(path, "pt") as file:
+                image = ImageFeatures(file.get_tensor(_FEATURES), file.get_tensor(_GRID))
+        except FileNotFoundError:
+            raise _gone() from None
+        self._touch(path)
+        return image
+
+    def grid(self, key: str) -> torch.Tensor:
+        """``grid_thw`` alone; the features are not read. Raises ``StoreUnavailable``."""
+        from safetensors import safe_open
+
+        path = Path(self.path(key))
+        try:
+            with safe_open(path, "pt") as file:
+                grid: torch.Tensor = file.get_tensor(_GRID)
+        except FileNotFoundError:
+            raise _gone() from None
+        self._touch(path)
+        return grid
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+
+    def _make_room(self) -> None:
+        files = []
+        for path in self._folder.glob("*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                files.append((stat.st_mtime, stat.st_size, path))
+        excess = sum(size for _, size, _ in files) - self._max_bytes
+        for read_at, size, path in sorted(files):
+            if excess <= 0 or time.time() - read_at < _KEEP_AT_LEAST_S:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def _gone() -> StoreUnavailable:
+    return StoreUnavailable("the picture's features are no longer in the store; try again")

@@ -1,0 +1,99 @@
+"""Starts vLLM's engine for a model of the catalog."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from serve.registry.specs import ModelSpec, SourceKind
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+_CPU_WORKER: Final = "deployments.generation.picture_worker.PictureWorker"
+
+
+def engine_environment() -> dict[str, str]:
+    """Variables that must be set before vLLM is imported; for the replica's ``runtime_env``."""
+    return {
+        # Two spinning OpenMP threads collapse under contention: 19 tokens/s against 153.
+        "OMP_NUM_THREADS": "1",
+        # "auto" pins every replica to core 0.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # A Ray worker has threads already, which a forked engine would not survive.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def checkpoint_of(spec: ModelSpec, models_dir: str) -> tuple[str, str | None]:
+    """Folder or hub name, and revision, to load from."""
+    source = spec.sources[0]
+    if source.kind is SourceKind.HUB:
+        return source.name, source.version
+    if source.kind is SourceKind.PATH:
+        return source.name, None
+    return str(Path(models_dir) / spec.name), None
+
+
+def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> AsyncLLM:
+    """Load the model and begin to serve. Blocks for seconds to minutes."""
+    os.environ.update(engine_environment())  # noqa: TID251 - vLLM reads it when imported
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    checkpoint, revision = checkpoint_of(spec, models_dir)
+    options: dict[str, Any] = {
+        "model": checkpoint,
+        "revision": revision,
+        "served_model_name": spec.name,
+        "dtype": spec.dtype,
+        "max_num_seqs": spec.traits.max_num_seqs,
+        "kv_cache_memory_bytes": spec.traits.kv_cache_bytes or None,
+        "max_model_len": spec.max_input_tokens or None,
+        # Compact JSON: a small model that may write space writes nothing else.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "enable_log_requests": False,
+    }
+    if current_platform.is_cpu():
+        # Inductor with bfloat16 gave wrong text and a 90 s start.
+        options["enforce_eager"] = True
+    if spec.sees_pictures:
+        options |= _picture_options(feature_dir)
+        if current_platform.is_cpu() and importlib.util.find_spec("torchvision") is None:
+            _teach_pictures()
+            options["worker_cls"] = _CPU_WORKER
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
+
+
+def _picture_options(feature_dir: str | None) -> dict[str, Any]:
+    """Features come through our connector; the tower's weights are not even loaded."""
+    if feature_dir is None:
+        raise ValueError("a model that sees pictures needs the folder with their features")
+    from vllm.config import ECTransferConfig
+
+    return {
+        "limit_mm_per_prompt": {"image": 0, "video": 0},
+        "mm_processor_cache_gb": 0,
+        "ec_transfer_config": ECTransferConfig(
+            ec_connector="FeatureStoreConnector",
+            ec_connector_module_path="deployments.feature_connector",
+            ec_role="ec_consumer",
+            ec_connector_extra_config={"feature_dir": feature_dir},
+        ),
+    }
+
+
+def _teach_pictures() -> None:
+    from deployments.generation.pillow_only import offer_pillow_processing
+
+    offer_pillow_processing()
+    from deployments.generation.vision_language import register
+
+    register()
