@@ -1,0 +1,92 @@
+"""What sanitizer and worker say to each other: a JSON head and bytes, both length-prefixed.
+
+Everything the worker says is looked at with suspicion: it runs decoders on strangers' files.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+PREFIX = struct.Struct(">IQ")
+MAX_HEAD_BYTES = 16 * 1024
+READY = b"r"
+"""What a worker says once, when it is ready for its first job."""
+
+Fault = Literal["broken", "too_large", "unsupported"]
+_FAULTS: tuple[Fault, ...] = ("broken", "too_large", "unsupported")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Head of a request: decode as ``decoder`` (see ``serve.media.sniff``) within limits."""
+
+    kind: str
+    mime_type: str
+    decoder: str
+    max_image_px: int
+    max_image_side_px: int
+    max_audio_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Head of an answer whose bytes are the sanitised file."""
+
+    mime_type: str
+    width_px: int | None = None
+    height_px: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Head of an answer without bytes."""
+
+    fault: Fault
+    message: str
+
+
+def packed(head: Job | Done | Refused, content: bytes) -> tuple[bytes, bytes]:
+    """Both parts of a frame, to be written one after the other."""
+    text = json.dumps(asdict(head)).encode()
+    return PREFIX.pack(len(text), len(content)) + text, content
+
+
+def job_from(head: bytes) -> Job:
+    """Parse what the sanitizer sent."""
+    return Job(**json.loads(head))
+
+
+def answer_from(head: bytes) -> Done | Refused:
+    """Parse what the worker sent. Raises ``ValueError`` for anything unexpected."""
+    fields = json.loads(head)
+    if not isinstance(fields, dict):
+        raise ValueError("not an object")
+    if "fault" in fields:
+        if fields["fault"] not in _FAULTS or not isinstance(fields.get("message"), str):
+            raise ValueError("unknown fault")
+        return Refused(fault=fields["fault"], message=fields["message"][:500])
+    if not isinstance(fields.get("mime_type"), str):
+        raise ValueError("no type")
+    return Done(
+        mime_type=fields["mime_type"],
+        width_px=_whole(fields.get("width_px")),
+        height_px=_whole(fields.get("height_px")),
+        duration_s=_number(fields.get("duration_s")),
+    )
+
+
+def _whole(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError("not a whole number")
+
+
+def _number(value: object) -> float | None:
+    if value is None or isinstance(value, float):
+        return value
+    raise ValueError("not a number")

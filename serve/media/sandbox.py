@@ -1,0 +1,179 @@
+"""Worker processes that decode media, kept warm, killed when they take too much."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import serve.media
+from serve.media.frames import (
+    MAX_HEAD_BYTES,
+    PREFIX,
+    READY,
+    Done,
+    Job,
+    Refused,
+    answer_from,
+    packed,
+)
+
+# No sanitised file is larger: 40 megapixels as an incompressible RGBA picture.
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_GOODBYE_S = 2.0
+# Imports take a quarter of a second; on a starved machine, much longer.
+_START_S = 60.0
+
+
+class WorkerLost(Exception):
+    """A worker was killed at a limit, or said something it should not."""
+
+
+class Sandbox:
+    """Up to ``max_workers`` processes at once; each serves ``jobs_per_worker`` jobs, then leaves.
+
+    A fresh worker costs about a quarter of a second, a warm one a fraction of a millisecond.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory_bytes: int,
+        timeout_s: float,
+        max_workers: int,
+        worker_env: Mapping[str, str],
+        jobs_per_worker: int = 200,
+    ) -> None:
+        """Nothing starts yet. ``worker_env`` is all of the environment that workers see."""
+        self._memory_bytes = memory_bytes
+        self._timeout_s = timeout_s
+        self._worker_env = worker_env
+        self._jobs_per_worker = jobs_per_worker
+        self._slots = asyncio.Semaphore(max_workers)
+        self._idle: list[_Worker] = []
+
+    async def warm_up(self) -> None:
+        """Have one worker ready before the first job."""
+        if not self._idle:
+            self._idle.append(await self._start_worker())
+
+    async def aclose(self) -> None:
+        """Let idle workers go. Those at work go with their jobs."""
+        while self._idle:
+            await self._idle.pop().leave()
+
+    async def run(self, job: Job, content: bytes) -> tuple[Done | Refused, bytes]:
+        """Give one file to a worker.
+
+        Raises ``TimeoutError`` when it takes too long, ``WorkerLost`` when it dies of it.
+        """
+        async with self._slots:
+            worker = self._take_idle()
+            if worker is not None:
+                try:
+                    return await self._run_on(worker, job, content)
+                except WorkerLost:
+                    # It may have died of an earlier file: only a fresh one can tell.
+                    pass
+            return await self._run_on(await self._start_worker(), job, content)
+
+    async def _run_on(
+        self, worker: _Worker, job: Job, content: bytes
+    ) -> tuple[Done | Refused, bytes]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await worker.ask(job, content)
+        except BaseException:
+            # Also when our own caller left: nobody would read the answer.
+            await worker.kill()
+            raise
+        if worker.n_jobs < self._jobs_per_worker:
+            self._idle.append(worker)
+        else:
+            await worker.leave()
+        return answer
+
+    def _take_idle(self) -> _Worker | None:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+        return None
+
+    async def _start_worker(self) -> _Worker:
+        # Only our own code's folder and what the caller allows: no secrets of this process.
+        env = {"PYTHONPATH": str(Path(serve.media.__file__).parents[2]), **self._worker_env}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-s",
+            "-P",
+            "-m",
+            "serve.media.worker",
+            str(self._memory_bytes),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=env,
+            # A signal for our process group is for us to act on.
+            start_new_session=True,
+            limit=1024 * 1024,
+        )
+        worker = _Worker(process)
+        try:
+            async with asyncio.timeout(_START_S):
+                await worker.wait_ready()
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+
+class _Worker:
+    """One process. Whoever holds it has it alone."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise WorkerLost("started without pipes")
+        self._process = process
+        self._stdin = process.stdin
+        self._stdout = process.stdout
+        self.n_jobs = 0
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def wait_ready(self) -> None:
+        if await self._stdout.read(len(READY)) != READY:
+            raise WorkerLost("it did not start")
+
+    async def ask(self, job: Job, content: bytes) -> tuple[Done | Refused, bytes]:
+        self.n_jobs += 1
+        try:
+            for part in packed(job, content):
+                self._stdin.write(part)
+            await self._stdin.drain()
+            head_bytes, content_bytes = PREFIX.unpack(await self._stdout.readexactly(PREFIX.size))
+            if head_bytes > MAX_HEAD_BYTES or content_bytes > _MAX_ANSWER_BYTES:
+                raise WorkerLost("its answer is too long")
+            head = answer_from(await self._stdout.readexactly(head_bytes))
+            return head, await self._stdout.readexactly(content_bytes)
+        except (OSError, EOFError, ValueError) as exc:
+            raise WorkerLost(f"it ended or answered nonsense: {type(exc).__name__}") from exc
+
+    async def leave(self) -> None:
+        """End in peace, or else."""
+        self._stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._process.wait()
+                return
+        await self.kill()
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        self._stdin.close()

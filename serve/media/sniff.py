@@ -1,0 +1,179 @@
+"""What a file is, by its first bytes. Names and headers only ever lead to a refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve.domain.errors import BrokenMedia, UnsupportedMedia
+from serve.domain.media import MediaKind
+
+TAKEN = "PNG, JPEG, WebP, GIF and BMP pictures; WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio"
+
+
+@dataclass(frozen=True, slots=True)
+class FileType:
+    """A type we take. ``decoder``: Pillow's format name or FFmpeg's demuxer, and no other."""
+
+    kind: MediaKind
+    mime_type: str
+    decoder: str
+
+
+_PNG = FileType(MediaKind.IMAGE, "image/png", "PNG")
+_JPEG = FileType(MediaKind.IMAGE, "image/jpeg", "JPEG")
+_WEBP = FileType(MediaKind.IMAGE, "image/webp", "WEBP")
+_GIF = FileType(MediaKind.IMAGE, "image/gif", "GIF")
+_BMP = FileType(MediaKind.IMAGE, "image/bmp", "BMP")
+_WAV = FileType(MediaKind.AUDIO, "audio/wav", "wav")
+_MP3 = FileType(MediaKind.AUDIO, "audio/mpeg", "mp3")
+_FLAC = FileType(MediaKind.AUDIO, "audio/flac", "flac")
+_OGG = FileType(MediaKind.AUDIO, "audio/ogg", "ogg")
+_MP4 = FileType(MediaKind.AUDIO, "audio/mp4", "mov")
+_AAC = FileType(MediaKind.AUDIO, "audio/aac", "aac")
+_WEBM = FileType(MediaKind.AUDIO, "audio/webm", "matroska")
+
+FILE_TYPES = (_PNG, _JPEG, _WEBP, _GIF, _BMP, _WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM)
+
+_BY_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"\xff\xd8\xff", _JPEG),
+    (b"GIF87a", _GIF),
+    (b"GIF89a", _GIF),
+    (b"BM", _BMP),
+    (b"fLaC", _FLAC),
+    (b"OggS", _OGG),
+    (b"ID3", _MP3),
+)
+
+_MP4_BRANDS = frozenset(
+    (b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"dash")
+)
+
+# What people most often send instead, so that the refusal can say what it saw.
+_REFUSED_MAGIC = (
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive or office document"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"II*\x00", "a TIFF picture"),
+    (b"MM\x00*", "a TIFF picture"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"#!", "a script"),
+)
+_REFUSED_MP4_BRANDS = {
+    b"heic": "a HEIC picture",
+    b"heix": "a HEIC picture",
+    b"mif1": "a HEIF picture",
+    b"avif": "an AVIF picture",
+    b"qt  ": "a QuickTime video",
+}
+_REFUSED_TEXT = (
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<script", "an HTML page"),
+    (b"#extm3u", "a playlist"),
+)
+
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/x-ms-bmp": "image/bmp",
+    "image/x-bmp": "image/bmp",
+    "audio/x-wav": "audio/wav",
+    "audio/wave": "audio/wav",
+    "audio/vnd.wave": "audio/wav",
+    "audio/mp3": "audio/mpeg",
+    "audio/x-mp3": "audio/mpeg",
+    "audio/x-mpeg": "audio/mpeg",
+    "audio/mpga": "audio/mpeg",
+    "audio/x-flac": "audio/flac",
+    "audio/opus": "audio/ogg",
+    "audio/vorbis": "audio/ogg",
+    "audio/oga": "audio/ogg",
+    "application/ogg": "audio/ogg",
+    "audio/m4a": "audio/mp4",
+    "audio/x-m4a": "audio/mp4",
+    "audio/mp4a-latm": "audio/mp4",
+    "audio/aacp": "audio/aac",
+    "audio/x-aac": "audio/aac",
+    # Browsers name the container's usual type when a file holds sound only.
+    "video/mp4": "audio/mp4",
+    "video/webm": "audio/webm",
+    "video/ogg": "audio/ogg",
+}
+_SAYS_NOTHING = frozenset(("", "application/octet-stream", "binary/octet-stream"))
+
+
+def sniff(
+    content: bytes, *, declared_mime_type: str | None, expect: MediaKind | None = None
+) -> FileType:
+    """The type of ``content``.
+
+    Raises:
+        BrokenMedia: there is nothing in it.
+        UnsupportedMedia: not a type we take, not what was declared, or not what was expected.
+    """
+    if not content:
+        raise BrokenMedia("the file is empty")
+    found = _by_magic(content)
+    if found is None:
+        seen = _refused_name(content)
+        what = f"this is {seen}, which is not taken" if seen else "this type of file is not taken"
+        raise UnsupportedMedia(f"{what}; send {TAKEN}")
+    declared = (declared_mime_type or "").partition(";")[0].strip().lower()
+    if declared not in _SAYS_NOTHING and _ALIASES.get(declared, declared) != found.mime_type:
+        raise UnsupportedMedia(
+            f"the file is declared as {declared[:80]} but contains {found.mime_type}"
+        )
+    if expect is not None and found.kind is not expect:
+        raise UnsupportedMedia(
+            f"{_a(expect)} is needed here, but the file contains {found.mime_type}"
+        )
+    return found
+
+
+def _a(kind: MediaKind) -> str:
+    return "a picture" if kind is MediaKind.IMAGE else "audio"
+
+
+def _by_magic(content: bytes) -> FileType | None:
+    for magic, file_type in _BY_MAGIC:
+        if content.startswith(magic):
+            return file_type
+    if content[:4] == b"RIFF":
+        return {b"WEBP": _WEBP, b"WAVE": _WAV}.get(content[8:12])
+    if content[4:8] == b"ftyp":
+        return _MP4 if content[8:12] in _MP4_BRANDS else None
+    if content.startswith(b"\x1a\x45\xdf\xa3"):
+        return _WEBM if b"webm" in content[:64] else None
+    return _by_mpeg_sync(content)
+
+
+def _by_mpeg_sync(content: bytes) -> FileType | None:
+    """MPEG audio without a container begins with a frame: 11 set bits, then its parameters."""
+    if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = content[1] >> 3 & 3, content[1] >> 1 & 3
+    if layer == 0:
+        return _AAC if content[1] & 0xF6 == 0xF0 else None
+    bitrate, rate = content[2] >> 4, content[2] >> 2 & 3
+    is_frame = version != 1 and bitrate not in (0, 15) and rate != 3
+    return _MP3 if is_frame else None
+
+
+def _refused_name(content: bytes) -> str | None:
+    for magic, name in _REFUSED_MAGIC:
+        if content.startswith(magic):
+            return name
+    if content[4:8] == b"ftyp":
+        return _REFUSED_MP4_BRANDS.get(content[8:12])
+    head = content[:1024].lower()
+    for mark, name in _REFUSED_TEXT:
+        if mark in head:
+            return name
+    return None
