@@ -168,10 +168,25 @@ class RateLimits(Protocol):
 class RateDecision(Protocol):
     """Outcome of ``take``."""
 
-    allowed: bool
-    limit: int
-    remaining: int
-    reset_after_s: float
+    @property
+    def allowed(self) -> bool:
+        """Go on, or refuse."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """Requests per window."""
+        ...
+
+    @property
+    def remaining(self) -> int:
+        """Requests left now."""
+        ...
+
+    @property
+    def reset_after_s(self) -> float:
+        """When there is room again."""
+        ...
 
 
 class VectorIndex(Protocol):
@@ -209,6 +224,40 @@ class UrlFetcher(Protocol):
 
     async def fetch(self, url: str) -> tuple[bytes, str | None]:
         """Bytes and declared type. Raises ``InvalidRequest``, ``MediaTooLarge``."""
+        ...
+
+
+# --- credentials ------------------------------------------------------------------------------
+
+
+class PasswordHasher(Protocol):
+    """Passwords to what may be kept of them."""
+
+    async def hash(self, password: str) -> str:
+        """A salted hash with its parameters. Raises ``InvalidRequest`` for a poor password."""
+        ...
+
+    async def verify(self, password: str, kept: str | None) -> bool:
+        """Whether ``kept`` came from ``password``; False, as slowly, when nothing is kept."""
+        ...
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether the parameters behind ``kept`` are no longer ours."""
+        ...
+
+
+class SecretMint(Protocol):
+    """Random secrets, and the digests by which they are found again."""
+
+    def new_api_key(self) -> str: ...
+    def new_session_secret(self) -> str: ...
+    def new_setup_token(self) -> str: ...
+    def digest(self, secret: str) -> bytes:
+        """What is kept in place of the secret."""
+        ...
+
+    def csrf_token(self, session_secret: str) -> str:
+        """The token that belongs to a session; always the same, and of no use to find it."""
         ...
 
 
