@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from serve.config.settings import BadSetting, settings_from_environment
 from serve.domain.errors import PolymodalError
 from serve.embedded.home import HomeInUse
 from serve.embedded.process import StartFailed
+from serve.storage.postgres.migrate import MigrationRefused
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,9 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         code: int = options.run(options, settings_from_environment())
-    except (BadSetting, HomeInUse, StartFailed, PolymodalError) as exc:
+    except (BadSetting, HomeInUse, StartFailed, MigrationRefused, PolymodalError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code
 
 

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from serve.auth.passwords import Argon2Passwords
+from serve.auth.tokens import RandomSecrets
 from serve.config.settings import Settings
 from serve.domain.errors import InvalidRequest, NotFound
 from serve.domain.ports import Accounts
 from serve.domain.records import Scope, User
 from serve.embedded.stores import reachable_postgres
-from serve.storage.postgres import migrate
 from serve.storage.postgres.accounts import PostgresAccounts
-from serve.storage.postgres.pool import open_pool
+from serve.storage.postgres.migrate import migrate
+from serve.storage.postgres.pool import open_database
 
 SETUP_LINK_TTL_S: Final = 7 * 86_400
 ADMIN_EMAIL: Final = "admin@localhost"
@@ -123,8 +125,8 @@ async def setup_link(accounts: Accounts, user: User, settings: Settings) -> str:
 @asynccontextmanager
 async def opened_accounts(dsn: str) -> AsyncIterator[Accounts]:
     """Accounts in the database ``dsn``, which is up to date."""
-    async with open_pool(dsn) as pool:
-        yield PostgresAccounts(pool)
+    async with open_database(dsn) as database:
+        yield PostgresAccounts(database, passwords=Argon2Passwords(), secrets=RandomSecrets())
 
 
 def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from serve.embedded.stores import reachable_postgres
 from serve.embedded.supervisor import Supervisor
 from serve.registry.catalog import catalog
 from serve.registry.specs import Role
-from serve.storage.postgres import migrate
+from serve.storage.postgres.migrate import migrate
 
 _SERVE_CONFIG: Final = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 
@@ -36,7 +36,7 @@ def run_up(options: argparse.Namespace, settings: Settings) -> int:
     console = Console()
     Supervisor(settings, options.config.absolute(), console.step).run(
         prepare=prepare_command(settings),
-        migrate=lambda complete: asyncio.run(migrate(complete.postgres_dsn)),
+        migrate=lambda complete: _migrate(complete.postgres_dsn),
         on_ready=lambda complete: asyncio.run(_greet(console, complete)),
     )
     console.step("Stopped")
@@ -46,7 +46,7 @@ def run_up(options: argparse.Namespace, settings: Settings) -> int:
 def run_migrate(_options: argparse.Namespace, settings: Settings) -> int:
     """Migrate the configured database, or the embedded one, started for the moment."""
     with reachable_postgres(settings) as dsn:
-        asyncio.run(migrate(dsn))
+        _migrate(dsn)
     print("The database is up to date.")
     return 0
 
@@ -69,6 +69,10 @@ def prepare_command(settings: Settings) -> tuple[str, ...]:
         *encoders,
         *generators,
     )
+
+
+def _migrate(dsn: str) -> None:
+    asyncio.run(migrate(dsn))
 
 
 async def _greet(console: Console, settings: Settings) -> None:
