@@ -1,0 +1,85 @@
+"""Speech to text, by Whisper in CTranslate2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments.hearing.recording import SAMPLE_RATE_HZ, Samples
+from deployments.hearing.speech import Span, joined
+from serve.domain.errors import InvalidRequest
+from serve.domain.messages import TranscriptionOptions, TranscriptSegment
+
+_N_THREADS = 2
+_BEAM_SIZE = 5
+# Whisper hears 30 s at a time and costs the same for less.
+_WINDOW_S = 29.0
+# Tried in turn while a transcript repeats itself or the model doubts it.
+_FALLBACK_TEMPERATURES = (0.0, 0.4, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said, and in which language (ISO 639-1)."""
+
+    segments: tuple[TranscriptSegment, ...]
+    language: str
+    language_probability: float
+
+
+class Transcriber:
+    """Thread-safe, though calls wait for each other."""
+
+    def __init__(self, folder: Path) -> None:
+        from faster_whisper import WhisperModel
+
+        self._model = WhisperModel(
+            str(folder), device="cpu", compute_type="int8", cpu_threads=_N_THREADS, num_workers=1
+        )
+
+    def check(self, options: TranscriptionOptions) -> None:
+        """Refuse what the model cannot do, before any work.
+
+        Raises:
+            InvalidRequest: The language is unknown.
+        """
+        if options.language is not None and (
+            options.language not in self._model.supported_languages
+        ):
+            raise InvalidRequest(
+                f"no language {options.language!r}; give an ISO 639-1 code such as 'en'",
+                param="language",
+            )
+
+    def transcribe(
+        self, samples: Samples, speech: Sequence[Span], options: TranscriptionOptions
+    ) -> Transcription:
+        """Write down the given stretches of speech, of which there must be one."""
+        clips = joined(speech, max_length_s=_WINDOW_S)
+        # Whatever it hears first also tells it the language; from 0 s that costs nothing more.
+        offset_s, end_s = clips[0].start_s, len(samples) / SAMPLE_RATE_HZ
+        edges_s = [edge_s - offset_s for clip in clips for edge_s in (clip.start_s, clip.end_s)]
+        segments, info = self._model.transcribe(
+            samples[int(offset_s * SAMPLE_RATE_HZ) :],
+            language=options.language,
+            beam_size=_BEAM_SIZE,
+            temperature=options.temperature or _FALLBACK_TEMPERATURES,
+            initial_prompt=options.prompt or None,
+            # Carried-over text makes one mistake repeat to the end.
+            condition_on_previous_text=False,
+            clip_timestamps=edges_s,
+        )
+        return Transcription(
+            segments=tuple(
+                TranscriptSegment(
+                    start_s=round(segment.start + offset_s, 3),
+                    end_s=round(min(segment.end + offset_s, end_s), 3),
+                    text=segment.text.strip(),
+                )
+                for segment in segments
+                if segment.text.strip()
+            ),
+            language=info.language,
+            language_probability=float(info.language_probability),
+        )

@@ -1,0 +1,1 @@
+"""What looks at a picture: one small model per module."""

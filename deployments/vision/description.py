@@ -1,0 +1,54 @@
+"""What was found in a picture, as a sentence that claims nothing else. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from serve.domain.messages import DetectedObject, Label, TextLine
+
+_MAX_TEXT_CHARACTERS = 300
+_IRREGULAR = {"person": "people", "mouse": "mice", "knife": "knives", "sheep": "sheep"}
+_UNCOUNTED = frozenset({"skis", "scissors", "broccoli"})
+
+
+def describe(
+    labels: Sequence[Label], objects: Sequence[DetectedObject], lines: Sequence[TextLine]
+) -> str:
+    """One to three sentences: what it shows, how many of which objects, what is written."""
+    sentences = []
+    if labels:
+        names = _listed([f"{label.name} ({label.score:.0%})" for label in labels], "or")
+        sentences.append(f"The picture as a whole looks like {names}.")
+    if objects:
+        counts = Counter(seen.name for seen in objects)
+        found = _listed([_counted(name, n) for name, n in counts.items()], "and")
+        sentences.append(f"Objects found: {found}.")
+    if lines:
+        text = " / ".join(line.text for line in lines)
+        if len(text) > _MAX_TEXT_CHARACTERS:
+            text = text[:_MAX_TEXT_CHARACTERS].rsplit(" ", 1)[0] + " …"
+        sentences.append(f'Text in the picture: "{text}".')
+    return " ".join(sentences) or "Nothing in the picture was recognised."
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _counted(name: str, n: int) -> str:
+    if name in _UNCOUNTED:
+        return name
+    if n > 1:
+        return f"{n} {_plural(name)}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _plural(name: str) -> str:
+    if name in _IRREGULAR:
+        return _IRREGULAR[name]
+    if name.endswith(("s", "ch", "sh", "x")):
+        return name + "es"
+    return name + "s"
