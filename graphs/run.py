@@ -2,6 +2,8 @@
 
 ``python -m graphs.run SERVE_CONFIG --ray-folder FOLDER``
 
+Exits with ``EX_TEMPFAIL`` when Ray itself did not start, which may work the next time.
+
 The file is the one that ``serve run`` takes. Only the address to listen on is replaced, by
 ``POLYMODAL_HOST`` and ``POLYMODAL_PORT``.
 """
@@ -12,6 +14,7 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -91,7 +94,12 @@ def main() -> None:
     parser.add_argument("--ray-folder", type=Path, required=True)
     options = parser.parse_args()
     config = effective_config(options.serve_config, settings_from_environment())
-    start_ray(options.ray_folder)
+    try:
+        start_ray(options.ray_folder)
+    except Exception:
+        # Ray gives its own processes 30 s, which a busy machine may exceed.
+        _log.exception("Ray did not start")
+        sys.exit(os.EX_TEMPFAIL)
     # After ray.init, which sets its own: that one would skip the graph's orderly end.
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

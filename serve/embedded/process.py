@@ -66,6 +66,11 @@ class Child:
         """Whether it has been started and has not ended."""
         return self.pid is not None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll() if self._process else None
+
     def start(
         self,
         command: Sequence[str],

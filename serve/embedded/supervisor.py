@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _WATCH_S: Final = 0.25
 _READY_POLL_S: Final = 0.3
 _GRAPH_TIMEOUT_S: Final = 900.0
+_GRAPH_ATTEMPTS: Final = 3
 _FIRST_BACKOFF_S: Final = 1.0
 _LAST_BACKOFF_S: Final = 60.0
 # A graph that ran this long was well: its next failure is a new one.
@@ -90,10 +91,15 @@ class Supervisor:
         started = time.monotonic()
         graph.start()
         said = started
+        attempts = 1
         while not graph.is_ready():
             now = time.monotonic()
             if not graph.child.is_running:
-                raise StartFailed(f"the graph ended while starting{graph.child.last_words()}")
+                if graph.child.exit_code != os.EX_TEMPFAIL or attempts == _GRAPH_ATTEMPTS:
+                    raise StartFailed(f"the graph ended while starting{graph.child.last_words()}")
+                attempts += 1
+                self._report("  Ray did not start in time; trying again")
+                graph.start()
             if now - started > _GRAPH_TIMEOUT_S:
                 raise StartFailed(f"the graph is not ready yet; give up{graph.child.last_words()}")
             if now - said > 10:

@@ -52,7 +52,12 @@ class Supervised:
 
     def start_and_wait(self) -> None:
         self.process = self.start()
-        eventually(lambda: "READY" in self.log.read_text(), _START_S, self.explain)
+        eventually(self._is_ready, _START_S, self.explain)
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.explain()
+        return "READY" in self.log.read_text()
 
     def explain(self) -> str:
         logs = [self.log, *self.home.glob("logs/*.log")]
