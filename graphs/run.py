@@ -96,7 +96,7 @@ def main() -> None:
     config = effective_config(options.serve_config, settings_from_environment())
     try:
         start_ray(options.ray_folder)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the border of this process: logged, and told by its exit code
         # Ray gives its own processes 30 s, which a busy machine may exceed.
         _log.exception("Ray did not start")
         sys.exit(os.EX_TEMPFAIL)
