@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from deployments.feature_store import FeatureFolder
-from deployments.generation.constraints import offered_tools, output_constraint
+from deployments.generation.constraints import Constraint, offered_tools, output_constraint
 from deployments.generation.engine import start_engine
 from deployments.generation.prompts import ChatPrompts
 from deployments.generation.publisher import ResponseWriter, StepPublisher
@@ -62,6 +62,7 @@ class GeneratorReplica:
         open_log: Callable[[], StreamLog],
         feature_dir: str | None = None,
     ) -> None:
+        self._is_shut_down = True  # until there is an engine to shut down
         self._spec = spec
         self._open_log = open_log
         self._features = FeatureFolder(feature_dir) if feature_dir else None
@@ -73,6 +74,7 @@ class GeneratorReplica:
         # One thread: a fast tokenizer may not be used by two at a time.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._publisher: StepPublisher | None = None
+        self._is_shut_down = False
         _log.info(
             "generator ready",
             extra={"model": spec.name, "duration_s": time.perf_counter() - started_at},
@@ -87,8 +89,9 @@ class GeneratorReplica:
         tools = offered_tools(request)
         if tools and not self._spec.traits.tool_parser:
             raise InvalidRequest(f"{self._spec.name} cannot call tools", param="tools")
+        constraint = output_constraint(request)
         prompt, n_prompt_tokens = await self._prompt(request.messages, tools)
-        params = self._sampling(request, n_prompt_tokens)
+        params = self._sampling(request.sampling, constraint, n_prompt_tokens)
         answer = _Answer(self._writer(request), ToolCallParser(frozenset(t.name for t in tools)))
         try:
             await self._run(request, prompt, params, answer, has_tools=bool(tools))
@@ -124,14 +127,15 @@ class GeneratorReplica:
         return self._spec.name
 
     def shutdown(self) -> None:
-        """Stop the engine process. The replica cannot be used afterwards."""
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
-        self._engine.shutdown()
+        """Stop the engine process; twice is harmless. The replica cannot be used afterwards."""
+        if not self._is_shut_down:
+            self._is_shut_down = True
+            self._tokenizing.shutdown(wait=False, cancel_futures=True)
+            self._engine.shutdown()
 
     def __del__(self) -> None:
-        # Serve calls this when it stops a replica; a failed start has no engine.
-        if hasattr(self, "_tokenizing"):
-            self.shutdown()
+        # Serve calls this when it stops a replica.
+        self.shutdown()
 
     # --- one request ------------------------------------------------------------------------
 
@@ -186,18 +190,18 @@ class GeneratorReplica:
             "multi_modal_uuids": {"image": keys},
         }
 
-    def _sampling(self, request: GenerationRequest, n_prompt_tokens: int) -> SamplingParams:
+    def _sampling(
+        self, sampling: Sampling, constraint: Constraint | None, n_prompt_tokens: int
+    ) -> SamplingParams:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        constraint = output_constraint(request)
-        given = _given(request.sampling)
-        wanted = request.sampling.max_output_tokens or _DEFAULT_OUTPUT_TOKENS
+        wanted = sampling.max_output_tokens or _DEFAULT_OUTPUT_TOKENS
         try:
             return SamplingParams(
-                **(self._defaults | given),
+                **(self._defaults | _given(sampling)),
                 max_tokens=min(wanted, self._window - n_prompt_tokens),
-                stop=list(request.sampling.stop),
+                stop=list(sampling.stop),
                 output_kind=RequestOutputKind.DELTA,
                 structured_outputs=None
                 if constraint is None

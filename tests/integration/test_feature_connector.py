@@ -44,7 +44,7 @@ def _in_another_process(job: str, arguments: list[object], folder: Path) -> list
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
