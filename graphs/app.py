@@ -7,13 +7,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from deployments.audio_encoder import AudioEncoderReplica
-from deployments.generator import GeneratorReplica, engine_environment
-from deployments.image_encoder import ImageEncoderReplica
 from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 
+from deployments.audio_encoder import AudioEncoderReplica
+from deployments.generation.engine import engine_environment
+from deployments.generator import GeneratorReplica
+from deployments.image_encoder import ImageEncoderReplica
 from deployments.text_encoder import TextEncoderReplica
+from deployments.vision_tower import load_tower
 from graphs.nodes import (
     AUDIO_ENCODER,
     GENERATOR,
@@ -28,8 +30,8 @@ from graphs.stores import ReplicaLog, ReplicaObjects
 from serve.config.app_args import AppArgs
 from serve.config.settings import settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
-from serve.registry.catalog import CATALOG
-from serve.registry.specs import ModelSpec, Role
+from serve.registry.catalog import catalog
+from serve.registry.specs import ModelSpec, Registry, Role
 
 
 def build(args: AppArgs) -> Application:
@@ -38,27 +40,29 @@ def build(args: AppArgs) -> Application:
     Raises ``UnknownModel`` and ``BadSetting`` before anything starts.
     """
     settings = settings_from_environment()
-    text_spec = CATALOG.get(args.text_encoder, Role.TEXT_ENCODER)
-    image_spec = CATALOG.get(args.image_encoder, Role.IMAGE_ENCODER)
-    audio_spec = CATALOG.get(args.audio_encoder, Role.AUDIO_ENCODER)
+    models_of = catalog(settings.profile)
+    text_spec = _chosen(models_of, args.text_encoder, Role.TEXT_ENCODER)
+    image_spec = _chosen(models_of, args.image_encoder, Role.IMAGE_ENCODER)
+    audio_spec = _chosen(models_of, args.audio_encoder, Role.AUDIO_ENCODER)
     generator_specs = [
-        CATALOG.get(name, Role.GENERATOR) for name in args.generators or settings.generators
+        models_of.get(name, Role.GENERATOR) for name in args.generators or settings.generators
     ]
-    models_dir = str(settings.models_dir)
+    models_dir = settings.models_dir
+    feature_dir = str(settings.feature_dir)
+    native = next((spec for spec in generator_specs if spec.sees_pictures), None)
+    tower = partial(load_tower, native, models_dir, feature_dir) if native else None
     open_store = partial(ReplicaObjects, settings)
     open_log = partial(ReplicaLog, settings.redis_url)
 
     text = _deployment(TEXT_ENCODER, TextEncoderReplica).bind(text_spec, models_dir)
     image = _deployment(IMAGE_ENCODER, ImageEncoderReplica).bind(
-        image_spec, text_spec, models_dir, open_store
+        image_spec, text_spec, models_dir, open_store, tower
     )
     audio = _deployment(AUDIO_ENCODER, AudioEncoderReplica).bind(
         audio_spec, text_spec, models_dir, open_store
     )
     generators = {
-        spec.name: _generator(index, spec).bind(
-            spec, models_dir, open_log, str(settings.feature_dir)
-        )
+        spec.name: _generator(index, spec).bind(spec, str(models_dir), open_log, feature_dir)
         for index, spec in enumerate(generator_specs)
     }
     models = ServedModels(
@@ -75,6 +79,10 @@ def build(args: AppArgs) -> Application:
         settings=settings,
         models=models,
     )
+
+
+def _chosen(models: Registry, name: str | None, role: Role) -> ModelSpec:
+    return models.get(name, role) if name else models.default(role)
 
 
 def _deployment(name: str, replica: type[Any]) -> Deployment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
@@ -27,8 +27,6 @@ from serve.domain.messages import (
     TranscriptionOptions,
 )
 
-Answer = TypeVar("Answer")
-
 
 class _NodeClient:
     """What all clients share: one budget, one translation."""
@@ -40,11 +38,12 @@ class _NodeClient:
 
     async def ping(self) -> str:
         """Revision of the model behind the node. Raises when no replica answers."""
-        return await self._call(self._handle.ping.remote(), timeout_s=5.0)
+        revision: str = await self._call(self._handle.ping.remote(), timeout_s=5.0)
+        return revision
 
     async def _call(
-        self, response: DeploymentResponse[Answer], *, timeout_s: float | None = None
-    ) -> Answer:
+        self, response: DeploymentResponse[Any], *, timeout_s: float | None = None
+    ) -> Any:  # a handle is untyped; each client names what comes back
         budget_s = timeout_s or self._timeout_s
         try:
             async with asyncio.timeout(budget_s):
@@ -81,7 +80,8 @@ class TextEncoderClient(_NodeClient):
 
     async def encode(self, batch: TextBatch) -> Embeddings:
         """Embed on whichever replica is least busy."""
-        return await self._call(self._handle.encode.remote(batch))
+        answer: Embeddings = await self._call(self._handle.encode.remote(batch))
+        return answer
 
 
 class ImageEncoderClient(_NodeClient):
@@ -89,11 +89,13 @@ class ImageEncoderClient(_NodeClient):
 
     async def perceive(self, media: MediaRef) -> ImagePerception:
         """Look at a picture."""
-        return await self._call(self._handle.perceive.remote(media))
+        answer: ImagePerception = await self._call(self._handle.perceive.remote(media))
+        return answer
 
     async def features(self, media: MediaRef, model: str) -> FeatureRef:
         """Compute generator-ready features."""
-        return await self._call(self._handle.features.remote(media, model))
+        answer: FeatureRef = await self._call(self._handle.features.remote(media, model))
+        return answer
 
 
 class AudioEncoderClient(_NodeClient):
@@ -101,7 +103,8 @@ class AudioEncoderClient(_NodeClient):
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Listen to a recording."""
-        return await self._call(self._handle.perceive.remote(media, options))
+        answer: AudioPerception = await self._call(self._handle.perceive.remote(media, options))
+        return answer
 
 
 class GeneratorClient(_NodeClient):
@@ -109,4 +112,5 @@ class GeneratorClient(_NodeClient):
 
     async def generate(self, request: GenerationRequest) -> GenerationOutcome:
         """Generate; cancelling this call cancels the replica's, which frees the sequence."""
-        return await self._call(self._handle.generate.remote(request))
+        answer: GenerationOutcome = await self._call(self._handle.generate.remote(request))
+        return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from serve.domain.errors import InternalError
 from serve.domain.messages import (
     AudioPerception,
     ChatMessage,
@@ -12,6 +13,7 @@ from serve.domain.messages import (
     MessagePart,
     NativeMediaPart,
     Perception,
+    Role,
     TextPart,
     ToolCall,
 )
@@ -19,6 +21,13 @@ from serve.domain.records import Item, JsonObject
 
 Seen = Perception | NativeMediaPart
 """What the prompt has of a medium: words about it, or features of it."""
+
+_ROLES: dict[str, Role] = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
 
 GROUNDING = (
     "The user can attach pictures and recordings. Perception models have looked at and listened "
@@ -64,9 +73,8 @@ def _append(
 ) -> None:
     match body["type"]:
         case "message":
-            role = "system" if body["role"] == "developer" else body["role"]
             parts = tuple(_part(part, seen, counters) for part in body["content"])
-            messages.append(ChatMessage(role=role, parts=parts))
+            messages.append(ChatMessage(role=_ROLES[body["role"]], parts=parts))
         case "function_call":
             call = ToolCall(call_id=body["call_id"], name=body["name"], arguments=body["arguments"])
             last = messages[-1] if messages else None
@@ -85,6 +93,8 @@ def _append(
                     tool_call_id=body["call_id"],
                 )
             )
+        case unknown:
+            raise InternalError(f"an item of type {unknown!r} was stored")
 
 
 def _part(part: JsonObject, seen: Mapping[str, Seen], counters: _Counters) -> MessagePart:

@@ -10,18 +10,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
-from serve.auth.passwords import Argon2PasswordHasher
-from serve.auth.tokens import TokenHasher
-from serve.storage.postgres.accounts import PostgresAccounts
-from serve.storage.postgres.assets import PostgresAssets
-from serve.storage.postgres.conversations import PostgresConversations
-from serve.storage.postgres.pool import open_pool
-from serve.storage.postgres.responses import PostgresResponses
 
 from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
 from graphs.online.perceive import Perceiver
 from graphs.online.runs import RunPorts, RunSupervisor
 from graphs.stores import object_store
+from serve.auth.passwords import Argon2Passwords
+from serve.auth.tokens import RandomSecrets
 from serve.config.settings import Settings
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
@@ -39,6 +34,11 @@ from serve.media.intake import MediaIntake
 from serve.media.sanitizer import SandboxedSanitizer
 from serve.observability.logging import configure_logging
 from serve.storage.chroma import ChromaVectorIndex
+from serve.storage.postgres.accounts import PostgresAccounts
+from serve.storage.postgres.assets import PostgresAssets
+from serve.storage.postgres.conversations import PostgresConversations
+from serve.storage.postgres.pool import open_database
+from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from serve.storage.redis.rate_limits import RedisRateLimits
@@ -98,7 +98,7 @@ class IngressNode:
         )
         self._generators = {
             name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
-            for name, handle in self._generators.items()
+            for name, handle in generators.items()
         }
         self._settings = settings
         self._models = models
@@ -116,16 +116,19 @@ class IngressNode:
             max_audio_s=settings.max_audio_s,
         )
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(open_pool(settings.postgres_dsn))
+            database = await stack.enter_async_context(open_database(settings.postgres_dsn))
             objects = await stack.enter_async_context(object_store(settings))
             log = await stack.enter_async_context(await RedisStreamLog.open(settings.redis_url))
             redis = connect(settings.redis_url)
             stack.push_async_callback(redis.aclose)
-            index = ChromaVectorIndex(settings.chroma_url)
+            index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
             sanitizer = await stack.enter_async_context(SandboxedSanitizer(media_limits))
-            assets = PostgresAssets(pool)
-            responses = PostgresResponses(pool)
-            conversations = PostgresConversations(pool)
+            fetcher = await stack.enter_async_context(
+                GuardedFetcher(max_bytes=settings.max_upload_bytes)
+            )
+            assets = PostgresAssets(database)
+            responses = PostgresResponses(database)
+            conversations = PostgresConversations(database)
             perceiver = Perceiver(
                 images=self._images,
                 sounds=self._sounds,
@@ -149,7 +152,9 @@ class IngressNode:
             supervisor = RunSupervisor(run_ports, timeout_s=settings.request_timeout_s)
             runs = await stack.enter_async_context(supervisor.running())
             yield IngressPorts(
-                accounts=PostgresAccounts(pool, Argon2PasswordHasher(), TokenHasher()),
+                accounts=PostgresAccounts(
+                    database, passwords=Argon2Passwords(), secrets=RandomSecrets()
+                ),
                 assets=assets,
                 conversations=conversations,
                 responses=responses,
@@ -157,7 +162,7 @@ class IngressNode:
                 rate_limits=RedisRateLimits(redis),
                 intake=MediaIntake(
                     sanitizer=sanitizer,
-                    fetcher=GuardedFetcher(max_bytes=settings.max_upload_bytes),
+                    fetcher=fetcher,
                     objects=objects,
                     assets=assets,
                     limits=media_limits,
@@ -175,7 +180,7 @@ class IngressNode:
                             f"{GENERATOR} {name}": client.ping
                             for name, client in self._generators.items()
                         },
-                        "postgres": pool.ping,
+                        "postgres": database.ping,
                         "redis": log.ping,
                         "chroma": index.ping,
                         "objects": objects.ping,

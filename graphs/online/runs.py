@@ -68,6 +68,7 @@ _log = logging.getLogger(__name__)
 _LOG_TTL_S = 600
 _JANITOR_PERIOD_S = 30.0
 _CANCEL_WAIT_S = 10.0
+_SETTLE_POLL_S = 0.05
 _MAX_PERCEPTIONS_AT_ONCE = 8
 
 
@@ -181,12 +182,16 @@ class RunSupervisor:
                 await run.finished()
         else:
             await self._ports.log.request_cancel(response_id)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CANCEL_WAIT_S):
-                    async for entry in self._ports.log.follow(response_id):
-                        if isinstance(entry.event, Finished | Failed):
-                            break
-        return await self._ports.responses.get(caller, response_id)
+        return await self._once_settled(caller, response_id)
+
+    async def _once_settled(self, caller: Caller, response_id: str) -> ResponseRecord:
+        """The record, final unless whoever makes it does not react in time."""
+        deadline_s = time.monotonic() + _CANCEL_WAIT_S
+        while True:
+            record = await self._ports.responses.get(caller, response_id)
+            if record.status.is_final or time.monotonic() > deadline_s:
+                return record
+            await asyncio.sleep(_SETTLE_POLL_S)
 
     def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncGenerator[LogEntry, None]:
         """The log of a response that some process is making."""

@@ -10,9 +10,9 @@ class AppArgs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text_encoder: str = "minilm-l6-v2"
-    image_encoder: str = "vision-lite"
-    audio_encoder: str = "whisper-base"
+    text_encoder: str | None = Field(default=None, description="None: the profile's default.")
+    image_encoder: str | None = None
+    audio_encoder: str | None = None
     generators: tuple[str, ...] = Field(
         default=(),
         description="The default one first. Empty: as POLYMODAL_GENERATORS says.",

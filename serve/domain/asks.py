@@ -26,9 +26,7 @@ class RequestClock(Protocol):
         """Seconds since the request arrived."""
         ...
 
-    def span(
-        self, name: str, node: str
-    ) -> AbstractContextManager[dict[str, str | int | float]]:
+    def span(self, name: str, node: str) -> AbstractContextManager[dict[str, str | int | float]]:
         """Time a block; attributes put into the yielded dict are kept."""
         ...
 

@@ -166,11 +166,14 @@ class ToolCall:
     arguments: str
 
 
+Role = Literal["system", "user", "assistant", "tool"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
     """One turn as the chat template sees it."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Role
     parts: tuple[MessagePart, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None

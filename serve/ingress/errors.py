@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -51,7 +51,7 @@ def as_error(error: BaseException) -> PolymodalError:
     return InternalError("something went wrong on our side; the request id finds it in the log")
 
 
-def explain_validation(errors: list[Mapping[str, object]]) -> InvalidRequest:
+def explain_validation(errors: Sequence[Mapping[str, object]]) -> InvalidRequest:
     """Say which field is wrong and why, in one sentence each."""
     if any(error.get("type") == "json_invalid" for error in errors):
         return MalformedJson("the body is not valid JSON")

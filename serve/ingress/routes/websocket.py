@@ -171,7 +171,6 @@ def _parse(text: str) -> ClientMessage:
     except orjson.JSONDecodeError as exc:
         raise MalformedJson("the message is not valid JSON") from exc
     except ValidationError as exc:
-        errors = [dict(error) for error in exc.errors(include_url=False)]
-        raise explain_validation(errors) from exc
+        raise explain_validation([{**error} for error in exc.errors(include_url=False)]) from exc
     except RecursionError as exc:
         raise InvalidRequest("the message is nested too deeply") from exc
