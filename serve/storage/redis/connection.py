@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.asyncio import Redis
+import hiredis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -16,6 +17,18 @@ Rows = list[tuple[bytes, list[bytes]]]
 """Entries of a stream, unparsed: id, then field, value, field, value…"""
 
 
+class _FastConnection(Connection):
+    """Packs commands in C: redis-py's asyncio half does it argument by argument in Python."""
+
+    def pack_command(
+        self, *args: bytes | bytearray | memoryview[int] | str | int | float
+    ) -> list[bytes]:
+        name, *rest = args
+        # Names such as SCRIPT LOAD are two words on the wire.
+        words = name.encode().split() if isinstance(name, str) else [name]
+        return [hiredis.pack_command((*words, *rest))]
+
+
 def connect(url: str, *, answer_timeout_s: float = 5.0) -> Redis:
     """A client that connects on first use and answers in bytes.
 
@@ -23,6 +36,8 @@ def connect(url: str, *, answer_timeout_s: float = 5.0) -> Redis:
     """
     client: Redis = Redis.from_url(
         url,
+        # A rediss:// URL overrides this with its own TLS connection.
+        connection_class=_FastConnection,
         protocol=2,
         socket_connect_timeout=5.0,
         socket_timeout=answer_timeout_s,
