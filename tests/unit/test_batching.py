@@ -40,12 +40,13 @@ async def test_calls_that_arrive_while_one_runs_go_together() -> None:
 
 async def test_a_batch_holds_no_more_than_its_limit() -> None:
     doubler = Doubler()
-    doubler.may_run.set()
     batcher = Batcher(doubler.run, max_items=2)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(batcher.submit(item)) for item in range(5)]
+        await doubler.started.wait()
+        doubler.may_run.set()
     assert [task.result() for task in tasks] == [0, 2, 4, 6, 8]
-    assert max(len(batch) for batch in doubler.batches) == 2
+    assert doubler.batches == [[0], [1, 2], [3, 4]]
 
 
 async def test_a_failure_reaches_every_caller_of_its_batch_and_nobody_else() -> None:
