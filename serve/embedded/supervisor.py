@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _WATCH_S: Final = 0.25
 _READY_POLL_S: Final = 0.3
 _GRAPH_TIMEOUT_S: Final = 900.0
-_GRAPH_ATTEMPTS: Final = 3
+_GRAPH_ATTEMPTS: Final = 5
 _FIRST_BACKOFF_S: Final = 1.0
 _LAST_BACKOFF_S: Final = 60.0
 # A graph that ran this long was well: its next failure is a new one.
