@@ -14,8 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+import transformers
 from gguf import GGUFReader, dequantize
 from safetensors.torch import save_file
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from deployments.conversion.copying import join_files, only_file
@@ -76,6 +78,8 @@ def convert_file(source: Path, out: Path, report: Callable[[str], None]) -> None
     _write_json(out / "generation_config.json", checkpoint.generation_config())
     report("rebuilding the tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    if checkpoint.composes_characters:
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
     tokenizer.save_pretrained(out)
 
 
@@ -95,6 +99,11 @@ class _Checkpoint:
             raise ValueError(f"GGUF architecture {self._arch!r} is not one of Qwen2 and Llama")
         self._heads = int(self._parameter("attention.head_count"))
         self._kv_heads = int(self._parameter("attention.head_count_kv"))
+
+    @property
+    def composes_characters(self) -> bool:
+        """The tokenizer expects NFC, which a GGUF file does not say. Qwen's does."""
+        return self._arch == "qwen2"
 
     def _parameter(self, key: str) -> Any:
         return self._fields[f"{self._arch}.{key}"]
@@ -153,6 +162,8 @@ class _Checkpoint:
             "hidden_act": "silu",
             "tie_word_embeddings": tied,
             "torch_dtype": "bfloat16",
+            # Without it transformers takes any large tokenizer for an old, faulty one of Mistral.
+            "transformers_version": transformers.__version__,
             "bos_token_id": self._fields.get("tokenizer.ggml.bos_token_id"),
             "eos_token_id": self._fields.get("tokenizer.ggml.eos_token_id"),
             "attention_dropout": 0.0,

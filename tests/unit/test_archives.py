@@ -346,6 +346,7 @@ def test_the_prepared_default_generator_loads_tokenizer_template_and_config(
     assert config.quantization_config["quant_method"] == "compressed-tensors"
     assert prompt.endswith("<|im_start|>assistant\n")
     assert tokenizer.decode(tokenizer.encode("def f(x): return 你好")) == "def f(x): return 你好"
+    assert tokenizer.encode("e\u0301") == tokenizer.encode("\u00e9")
     assert tokenizer.eos_token == "<|im_end|>"
 
 
