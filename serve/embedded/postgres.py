@@ -34,8 +34,10 @@ class PostgresStore:
 
     name = "postgres"
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, become: Identity | None = None) -> None:
+        """``become`` says who the server runs as; found out if not given."""
         self._home = home
+        self._become = become
         # SIGINT: PostgreSQL's "fast" shutdown, which ends sessions and writes a checkpoint.
         self._child = Child(home, self.name, stop_signal=signal.SIGINT)
         self._port = 0
@@ -55,7 +57,7 @@ class PostgresStore:
     def start(self) -> None:
         """Create the cluster if there is none, and start the server; does not wait for it."""
         self._child.end_leftover()
-        become = server_identity()
+        become = self._become or server_identity()
         if self._folder.exists():
             _give(self._folder, become)
         else:

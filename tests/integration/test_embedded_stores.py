@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import http.client
+import os
+from pathlib import Path
 
 import asyncpg
 import pytest
 import redis.asyncio
 
+from serve.embedded.home import Home
+from serve.embedded.postgres import PostgresStore
+from serve.embedded.process import Identity
 from tests.fixtures.stores import S3Server
 
 
@@ -18,6 +23,25 @@ async def test_postgres_has_the_vector_type_and_refuses_a_wrong_password(
     await connection.close()
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(empty_postgres_dsn, password="guess")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_postgres_keeps_its_data_when_root_must_run_it_another_way(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    ways: tuple[Identity, ...] = ("nobody", "namespace", "nobody")
+    with home.owned():
+        for n_before, become in enumerate(ways):
+            store = PostgresStore(home, become=become)
+            store.start()
+            try:
+                store.wait_ready()
+                connection = await asyncpg.connect(store.url)
+                await connection.execute("CREATE TABLE IF NOT EXISTS start (n int)")
+                assert await connection.fetchval("SELECT count(*) FROM start") == n_before
+                await connection.execute("INSERT INTO start VALUES (1)")
+                await connection.close()
+            finally:
+                store.stop(grace_s=10)
 
 
 async def test_valkey_speaks_streams_and_refuses_strangers(redis_url: str) -> None:
