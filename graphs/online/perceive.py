@@ -56,6 +56,10 @@ class Perceiver:
         """What the cache knows, without encoding."""
         return await self._cache.get(self._key(media, None))
 
+    async def forget(self, media: MediaRef) -> None:
+        """Take the asset out of the search index."""
+        await self._index.delete(self._revisions[media.kind], media.owner_id, media.asset_id)
+
     def _key(self, media: MediaRef, options: TranscriptionOptions | None) -> str:
         arguments = "" if options in (None, TranscriptionOptions()) else repr(options)
         revision = self._revisions[media.kind]

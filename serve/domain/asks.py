@@ -91,6 +91,10 @@ class Perceiving(Protocol):
         """What the cache knows, without encoding."""
         ...
 
+    async def forget(self, media: MediaRef) -> None:
+        """Search must not find a deleted asset."""
+        ...
+
 
 class Run(Protocol):
     """One response being made, as seen by the process that makes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -18,7 +19,7 @@ class MediaRef:
     """A stored, sanitised asset. Whoever holds one may read its bytes from the object store.
 
     ``content_hash`` is the BLAKE3 hex digest (64 characters) of the sanitised bytes, so equal
-    bytes have equal hashes whatever the file was called.
+    bytes have equal hashes whatever the file was called. ``filename`` is the uploader's word.
     """
 
     asset_id: str
@@ -31,6 +32,8 @@ class MediaRef:
     width_px: int | None = None
     height_px: int | None = None
     duration_s: float | None = None
+    filename: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,6 +204,10 @@ class VectorIndex(Protocol):
         """``(asset_id, cosine similarity)``, best first, of this owner only."""
         ...
 
+    async def delete(self, collection: str, owner_id: str, asset_id: str) -> None:
+        """Remove; absent is fine."""
+        ...
+
     async def ping(self) -> None:
         """Raise ``StoreUnavailable`` unless it answers."""
         ...

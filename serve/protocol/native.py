@@ -140,11 +140,13 @@ class AssetView(BaseModel):
     id: str
     kind: Literal["image", "audio"]
     mime_type: str
+    filename: str
     bytes: int
     width_px: int | None
     height_px: int | None
     duration_s: float | None
     content_url: str
+    created_at: datetime | None
 
     @classmethod
     def of(cls, media: MediaRef) -> AssetView:
@@ -153,11 +155,13 @@ class AssetView(BaseModel):
             id=media.asset_id,
             kind=media.kind.value,
             mime_type=media.mime_type,
+            filename=media.filename,
             bytes=media.n_bytes,
             width_px=media.width_px,
             height_px=media.height_px,
             duration_s=media.duration_s,
             content_url=f"/api/v1/assets/{media.asset_id}/content",
+            created_at=media.created_at,
         )
 
 

@@ -91,3 +91,4 @@ async def delete(asset_id: str, ports: Ports, caller: AssetCaller) -> None:
     """Forget an asset: the row first, so that no row ever names missing bytes."""
     media = await ports.assets.delete(caller, asset_id)
     await ports.objects.delete(media.storage_key)
+    await ports.perceiving.forget(media)

@@ -75,4 +75,6 @@ def _media(row: Row) -> MediaRef:
         width_px=row["width_px"],
         height_px=row["height_px"],
         duration_s=row["duration_s"],
+        filename=row["filename"],
+        created_at=row["created_at"],
     )

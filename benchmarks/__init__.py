@@ -1,0 +1,1 @@
+"""Measurements: ratios between targets in one interleaved run. Nothing imports this."""

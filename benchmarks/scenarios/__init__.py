@@ -1,0 +1,1 @@
+"""One file per question; each runs on its own with ``python -m``."""
