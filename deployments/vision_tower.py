@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from deployments.feature_store import FeatureFolder, ImageFeatures
 from deployments.loading import model_dir
@@ -18,28 +18,33 @@ if TYPE_CHECKING:
     from serve.domain.media import MediaRef
     from serve.registry.specs import ModelSpec
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 _PREFIXES: Final = ("model.visual.", "visual.")
 
 
 class VisionTower:
-    """Loads only ``visual.*`` of a Qwen2.5-VL-shaped checkpoint. Not thread-safe."""
+    """Loads only ``visual.*`` of a Qwen2.5-VL-shaped checkpoint. Not thread-safe.
+
+    ``dtype`` must be what the generator computes in, or its tokens may differ from those it would
+    choose with its own tower; "auto" is the checkpoint's.
+    """
 
     def __init__(
-        self, checkpoint: Path, *, revision: str, feature_dir: str, dtype: Dtype = "bfloat16"
+        self, checkpoint: Path, *, revision: str, feature_dir: str, dtype: str = "auto"
     ) -> None:
         import torch
+        from transformers import AutoConfig
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
             Qwen2VLImageProcessorPil,
         )
 
+        config = AutoConfig.from_pretrained(checkpoint)
+        self._torch_dtype = config.dtype if dtype == "auto" else getattr(torch, dtype)
+        self._dtype = str(self._torch_dtype).removeprefix("torch.")
         self._revision = revision
-        self._dtype = dtype
-        self._torch_dtype = getattr(torch, dtype)
         # Pillow, since the other backend needs torchvision; the generator prepares alike.
         self._processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
         self._processor_args = json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
-        self._tower = _load_tower(checkpoint, self._torch_dtype)
+        self._tower = _load_tower(checkpoint, config.vision_config, self._torch_dtype)
         self._store = FeatureFolder(feature_dir)
 
     def features(self, image: Image, media: MediaRef) -> FeatureRef:
@@ -80,14 +85,12 @@ def load_tower(spec: ModelSpec, models_dir: Path, feature_dir: str) -> VisionTow
     return VisionTower(model_dir(spec, models_dir), revision=spec.revision, feature_dir=feature_dir)
 
 
-def _load_tower(checkpoint: Path, dtype: Any) -> Any:
-    from transformers import AutoConfig
+def _load_tower(checkpoint: Path, config: Any, dtype: Any) -> Any:
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
         Qwen2_5_VisionTransformerPretrainedModel,
     )
 
-    config = AutoConfig.from_pretrained(checkpoint)
-    tower = Qwen2_5_VisionTransformerPretrainedModel(config.vision_config).to(dtype).eval()
+    tower = Qwen2_5_VisionTransformerPretrainedModel(config).to(dtype).eval()
     tower.load_state_dict(_tower_weights(checkpoint, dtype), strict=True)
     return tower
 
