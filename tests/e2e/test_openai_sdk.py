@@ -6,16 +6,18 @@ import base64
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI
+from openai.types.responses import Response
 
 from tests.fixtures.running import DEFAULT, QUICK, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
-_SCHEMA = {
+_SCHEMA: dict[str, object] = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "population": {"type": "integer"}},
     "required": ["city", "population"],
@@ -66,7 +68,10 @@ def test_a_response_is_answered_stored_and_read_again(client: OpenAI) -> None:
 
 
 def test_a_stream_tells_the_same_as_the_stored_answer(client: OpenAI) -> None:
-    text, numbers, kinds = "", [], []
+    text = ""
+    numbers: list[int] = []
+    kinds: list[str] = []
+    final: Response | None = None
     with client.responses.create(
         model=QUICK, input="Count from one to five.", max_output_tokens=30, stream=True
     ) as stream:
@@ -79,6 +84,7 @@ def test_a_stream_tells_the_same_as_the_stored_answer(client: OpenAI) -> None:
                 final = event.response
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert numbers == list(range(len(numbers)))
+    assert final is not None
     assert text == final.output_text == client.responses.retrieve(final.id).output_text
     assert final.usage is not None
     assert final.usage.output_tokens > 0
@@ -88,7 +94,7 @@ def test_a_finished_stream_is_replayed_from_any_event(client: OpenAI) -> None:
     with client.responses.create(
         model=QUICK, input="Say hello.", max_output_tokens=12, stream=True
     ) as stream:
-        told = [event.to_dict() for event in stream]
+        told: list[dict[str, Any]] = [event.to_dict() for event in stream]
     response_id = told[0]["response"]["id"]
     for after in (0, len(told) // 2, len(told) - 2):
         with client.responses.retrieve(response_id, stream=True, starting_after=after) as rest:
@@ -113,7 +119,8 @@ def test_turns_remember_each_other_by_previous_response(client: OpenAI) -> None:
 
 def test_turns_remember_each_other_by_conversation(client: OpenAI) -> None:
     conversation = client.conversations.create(metadata={"topic": "names"})
-    for text in ("My dog is called Balthasar.", "What is my dog called? The name only."):
+
+    def say(text: str) -> str:
         response = client.responses.create(
             model=DEFAULT,
             input=text,
@@ -121,7 +128,10 @@ def test_turns_remember_each_other_by_conversation(client: OpenAI) -> None:
             temperature=0,
             max_output_tokens=20,
         )
-    assert "Balthasar" in response.output_text
+        return response.output_text
+
+    say("My dog is called Balthasar.")
+    assert "Balthasar" in say("What is my dog called? The name only.")
     items = client.conversations.items.list(conversation.id, order="asc").data
     assert [item.type for item in items] == ["message"] * 4
     client.conversations.delete(conversation.id)
@@ -133,7 +143,7 @@ def test_a_picture_and_a_voice_note_are_perceived_and_answered(
     client: OpenAI, running: Running, cat_photo: Path, voice_note: Path
 ) -> None:
     conversation = client.conversations.create()
-    content = [
+    content: Any = [
         {"type": "input_text", "text": "Which animal is in the picture? Answer in a few words."},
         {"type": "input_image", "image_url": _data_url(cat_photo, "image/jpeg")},
         {
@@ -147,7 +157,7 @@ def test_a_picture_and_a_voice_note_are_perceived_and_answered(
     response = client.responses.create(
         model=DEFAULT,
         conversation=conversation.id,
-        input=[{"role": "user", "content": content}],  # type: ignore[list-item]
+        input=[{"role": "user", "content": content}],
         temperature=0,
         max_output_tokens=40,
     )
@@ -162,7 +172,7 @@ def test_a_picture_and_a_voice_note_are_perceived_and_answered(
         # The same file in another conversation is not encoded again.
         other = client.responses.create(
             model=DEFAULT,
-            input=[{"role": "user", "content": content[:2]}],  # type: ignore[list-item]
+            input=[{"role": "user", "content": content[:2]}],
             max_output_tokens=5,
         )
         second = http.get(f"/api/v1/requests/{other.id}/trace").json()
@@ -183,17 +193,17 @@ def test_a_picture_and_a_voice_note_are_perceived_and_answered(
 
 
 def test_chat_completions_stream_and_whole(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": "Say hello."}]
+    messages: Any = [{"role": "user", "content": "Say hello."}]
     whole = client.chat.completions.create(
         model=QUICK,
-        messages=messages,  # type: ignore[arg-type]
+        messages=messages,
         temperature=0,
         max_tokens=16,
     )
     pieces, usage = [], None
     for chunk in client.chat.completions.create(
         model=QUICK,
-        messages=messages,  # type: ignore[arg-type]
+        messages=messages,
         temperature=0,
         max_tokens=16,
         stream=True,
@@ -238,11 +248,11 @@ def test_json_schema_output_satisfies_the_schema(client: OpenAI) -> None:
 
 
 def test_a_required_tool_is_called_and_its_output_used(client: OpenAI) -> None:
-    tool = {"type": "function", "name": "get_weather", "parameters": _WEATHER, "strict": True}
+    tool: Any = {"type": "function", "name": "get_weather", "parameters": _WEATHER, "strict": True}
     first = client.responses.create(
         model=DEFAULT,
         input="What is the weather in Oslo?",
-        tools=[tool],  # type: ignore[list-item]
+        tools=[tool],
         tool_choice="required",
         temperature=0,
         max_output_tokens=80,
@@ -260,7 +270,7 @@ def test_a_required_tool_is_called_and_its_output_used(client: OpenAI) -> None:
                 "output": '{"sky": "snow", "celsius": -4}',
             }
         ],
-        tools=[tool],  # type: ignore[list-item]
+        tools=[tool],
         tool_choice="none",
         temperature=0,
         max_output_tokens=60,
@@ -308,12 +318,10 @@ def test_leaving_a_stream_cancels_the_answer(client: OpenAI, running: Running) -
     with client.responses.create(
         model=DEFAULT, input="Write a very long story.", max_output_tokens=1000, stream=True
     ) as stream:
-        for event in stream:
-            if event.type == "response.created":
-                response_id = event.response.id
-            if event.type == "response.output_text.delta":
-                break
-    assert _settles_as(client, response_id) == "cancelled"
+        opening = next(iter(stream))
+        assert opening.type == "response.created"
+        next(event for event in stream if event.type == "response.output_text.delta")
+    assert _settles_as(client, opening.response.id) == "cancelled"
 
 
 def test_leaving_a_whole_answer_cancels_it_too(client: OpenAI, running: Running) -> None:

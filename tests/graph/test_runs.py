@@ -79,12 +79,9 @@ async def test_a_run_ends_with_a_committed_answer(
 ) -> None:
     async with supervised(database, log, cache, ScriptedGenerator(log)) as runs:
         run = await runs.start(ada, _ask())
-        told = []
-        async for entry in runs.follow(run.record.id):
-            told.append(entry)
-            if isinstance(entry.event, Finished):
-                # Whoever sees the end finds the answer committed.
-                kept = await PostgresResponses(database).get(ada, run.record.id)
+        told = [entry async for entry in runs.follow(run.record.id)]
+        # At once, without waiting for the run: whoever sees the end finds the answer committed.
+        kept = await PostgresResponses(database).get(ada, run.record.id)
         assert kept.status is ResponseStatus.COMPLETED
         assert kept.log == tuple(told)
         assert [entry.seq for entry in told] == list(range(len(told)))
