@@ -1,0 +1,34 @@
+import { createBrowserRouter } from "react-router";
+import { ChatPage } from "@/features/chat/chat-page";
+import { KeysPage } from "@/features/keys/keys-page";
+import { SetupPage } from "@/features/session/setup-page";
+import { AppShell } from "./app-shell";
+import { NotFoundPage } from "./not-found-page";
+import { PageError } from "./page-error";
+import { SignInRoute } from "./sign-in-route";
+import { WithSession } from "./with-session";
+
+export function createRouter() {
+  return createBrowserRouter([
+    {
+      errorElement: <PageError />,
+      children: [
+        { path: "/sign-in", element: <SignInRoute /> },
+        { path: "/setup", element: <SetupPage /> },
+        {
+          element: (
+            <WithSession>
+              <AppShell />
+            </WithSession>
+          ),
+          children: [
+            { index: true, element: <ChatPage /> },
+            { path: "/c/:conversationId", element: <ChatPage /> },
+            { path: "/keys", element: <KeysPage /> },
+            { path: "*", element: <NotFoundPage /> },
+          ],
+        },
+      ],
+    },
+  ]);
+}

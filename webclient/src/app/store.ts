@@ -1,0 +1,15 @@
+import { configureStore } from "@reduxjs/toolkit";
+import { chatSlice } from "@/features/chat/chat-slice";
+import { baseApi } from "@/lib/base-api";
+import { sessionSlice } from "@/lib/session-slice";
+
+export function createStore() {
+  return configureStore({
+    reducer: {
+      [baseApi.reducerPath]: baseApi.reducer,
+      [sessionSlice.reducerPath]: sessionSlice.reducer,
+      [chatSlice.reducerPath]: chatSlice.reducer,
+    },
+    middleware: (defaults) => defaults().concat(baseApi.middleware),
+  });
+}

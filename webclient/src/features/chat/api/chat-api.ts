@@ -1,0 +1,83 @@
+import type {
+  Asset,
+  Conversation,
+  ConversationItem,
+  Page,
+  Perception,
+  ResponseObject,
+  Trace,
+} from "@/api/types";
+import { baseApi } from "@/lib/base-api";
+import { asProblem, type Problem } from "@/lib/problem";
+
+const ITEMS_PER_PAGE = 100;
+
+export const chatApi = baseApi.injectEndpoints({
+  endpoints: (build) => ({
+    createConversation: build.mutation<{ id: string }, void>({
+      query: () => ({ path: "/v1/conversations", method: "POST", body: {} }),
+    }),
+    nameConversation: build.mutation<Conversation, { id: string; title: string }>({
+      query: ({ id, title }) => ({
+        path: `/api/v1/conversations/${id}`,
+        method: "PATCH",
+        body: { title },
+      }),
+      invalidatesTags: ["Conversations"],
+    }),
+    getItems: build.query<ConversationItem[], string>({
+      queryFn: async (conversationId, _api, _options, fetchPage) => {
+        const items: ConversationItem[] = [];
+        let after: string | null = null;
+        do {
+          const params = new URLSearchParams({ order: "asc", limit: String(ITEMS_PER_PAGE) });
+          if (after !== null) params.set("after", after);
+          const path = `/v1/conversations/${conversationId}/items?${params.toString()}`;
+          const { data, error } = await fetchPage({ path });
+          if (error !== undefined) return { error };
+          const page = data as Page<ConversationItem>;
+          items.push(...page.data);
+          after = page.has_more ? page.last_id : null;
+        } while (after !== null);
+        return { data: items };
+      },
+      providesTags: (_result, _error, conversationId) => [{ type: "Items", id: conversationId }],
+    }),
+    getActiveResponse: build.query<{ response_id: string | null }, string>({
+      query: (conversationId) => ({ path: `/api/v1/conversations/${conversationId}/active` }),
+    }),
+    getResponse: build.query<ResponseObject, string>({
+      query: (responseId) => ({ path: `/v1/responses/${responseId}` }),
+    }),
+    cancelResponse: build.mutation<unknown, string>({
+      query: (responseId) => ({ path: `/v1/responses/${responseId}/cancel`, method: "POST", body: {} }),
+    }),
+    getAsset: build.query<Asset, string>({
+      query: (assetId) => ({ path: `/api/v1/assets/${assetId}` }),
+      keepUnusedDataFor: 3600,
+    }),
+    /** Null when nothing was perceived yet. */
+    getPerception: build.query<Perception | null, string>({
+      queryFn: async (assetId, _api, _options, fetchOne) => {
+        const { data, error } = await fetchOne({ path: `/api/v1/assets/${assetId}/perception` });
+        if (error === undefined) return { data: data as Perception };
+        const problem: Problem = asProblem(error);
+        return problem.status === 404 ? { data: null } : { error: problem };
+      },
+    }),
+    getTrace: build.query<Trace, string>({
+      query: (responseId) => ({ path: `/api/v1/requests/${responseId}/trace` }),
+    }),
+  }),
+});
+
+export const {
+  useCreateConversationMutation,
+  useGetActiveResponseQuery,
+  useGetAssetQuery,
+  useGetItemsQuery,
+  useGetPerceptionQuery,
+  useGetResponseQuery,
+  useGetTraceQuery,
+  useNameConversationMutation,
+} = chatApi;

@@ -1,0 +1,54 @@
+import { Check } from "lucide-react";
+import { cx } from "@/components/ui/cx";
+import { announcement, did, doing, memoryNote, summarizeStages } from "../stages";
+import type { StageEntry } from "../stream-reducer";
+import { STAGE_LOOK } from "./stage-look";
+
+type StageLineProps = { stages: readonly StageEntry[]; stopping: boolean };
+
+/** What happens to the question right now. The sentence is announced; the picture of it is not. */
+export function StageLine({ stages, stopping }: StageLineProps) {
+  const summaries = summarizeStages(stages);
+  return (
+    <div className="animate-rise">
+      <p role="status" className="sr-only">
+        {stopping ? "Stopping" : announcement(summaries)}
+      </p>
+      <ul aria-hidden className="flex min-h-7 flex-wrap items-center gap-y-1 text-sm">
+        {summaries.length === 0 && <Waiting word="Thinking" />}
+        {summaries.map((summary, index) => {
+          const { Icon, text } = STAGE_LOOK[summary.stage];
+          const over = summary.state === "finished";
+          const memory = memoryNote(summary);
+          return (
+            <li key={summary.stage} className="flex items-center">
+              <span className={cx("flex items-center gap-1.5", over ? "text-ink-soft" : `font-medium ${text}`)}>
+                <Icon className={cx("size-4", text, !over && "animate-breathe")} />
+                {over ? did(summary) : doing(summary)}
+                {over && <Check className="size-3.5 text-ink-faint" />}
+                {memory !== null && <MemoryTag note={memory} />}
+              </span>
+              {index < summaries.length - 1 && <span className="mx-2.5 h-px w-4 bg-line-strong/50" />}
+            </li>
+          );
+        })}
+        {stopping && <li className="ml-3 text-ink-soft">Stopping…</li>}
+      </ul>
+    </div>
+  );
+}
+
+export function MemoryTag({ note }: { note: string }) {
+  return (
+    <span className="rounded-full bg-accent-wash px-2 py-px text-xs font-medium text-accent">{note}</span>
+  );
+}
+
+function Waiting({ word }: { word: string }) {
+  return (
+    <li className="flex items-center gap-2 text-ink-soft">
+      <span className="animate-breathe size-2 rounded-full bg-accent" />
+      {word}
+    </li>
+  );
+}

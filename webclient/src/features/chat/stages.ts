@@ -1,0 +1,70 @@
+import type { StageName } from "@/api/types";
+import { count } from "@/lib/format";
+import type { StageEntry } from "./stream-reducer";
+
+export type StageSummary = {
+  stage: StageName;
+  total: number;
+  done: number;
+  fromMemory: number;
+  state: "started" | "finished";
+};
+
+const ORDER: readonly StageName[] = ["storing", "listening", "looking", "reading", "writing"];
+
+/** One row per stage, in the order things happen, whatever order the events came in. */
+export function summarizeStages(entries: readonly StageEntry[]): StageSummary[] {
+  return ORDER.flatMap((stage) => {
+    const mine = entries.filter((entry) => entry.stage === stage);
+    if (mine.length === 0) return [];
+    const done = mine.filter((entry) => entry.state === "finished").length;
+    return {
+      stage,
+      total: mine.length,
+      done,
+      fromMemory: mine.filter((entry) => entry.cache === "hit").length,
+      state: done === mine.length ? "finished" : "started",
+    };
+  });
+}
+
+const DOING: Record<StageName, string> = {
+  storing: "Saving",
+  listening: "Listening",
+  looking: "Looking",
+  reading: "Reading",
+  writing: "Writing",
+};
+
+/** What is happening: "Looking, 1 of 3". */
+export function doing({ stage, total, done }: StageSummary): string {
+  return total > 1 && done < total ? `${DOING[stage]}, ${done + 1} of ${total}` : DOING[stage];
+}
+
+/** What has happened: "Looked at 2 pictures". */
+export function did({ stage, total }: StageSummary): string {
+  switch (stage) {
+    case "storing":
+      return "Saved";
+    case "listening":
+      return `Heard ${count(total, "recording")}`;
+    case "looking":
+      return `Looked at ${count(total, "picture")}`;
+    case "reading":
+      return "Read";
+    case "writing":
+      return "Written";
+  }
+}
+
+/** "from memory" when everything was remembered, "2 from memory" when some was, else nothing. */
+export function memoryNote({ total, fromMemory }: StageSummary): string | null {
+  if (fromMemory === 0) return null;
+  return fromMemory === total ? "from memory" : `${fromMemory} from memory`;
+}
+
+/** One sentence for screen readers: the stage that is running now. */
+export function announcement(stages: readonly StageSummary[]): string {
+  const running = stages.findLast((stage) => stage.state === "started");
+  return running === undefined ? "Thinking" : doing(running);
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { parseServerMessage } from "./parse-message";
+
+const envelope = (event: object) =>
+  JSON.stringify({ type: "event", client_id: "c1", response_id: "resp_1", event });
+
+describe("a message from the server", () => {
+  it("gives a piece of text", () => {
+    const text = envelope({ type: "response.output_text.delta", sequence_number: 4, delta: "hi" });
+    expect(parseServerMessage(text)).toEqual({
+      kind: "event",
+      clientId: "c1",
+      responseId: "resp_1",
+      event: { kind: "delta", sequence: 4, text: "hi" },
+    });
+  });
+
+  it("tells a stopped answer from one that ran out", () => {
+    const stopped = envelope({
+      type: "response.incomplete",
+      sequence_number: 9,
+      response: { status: "cancelled", output: [] },
+    });
+    const short = envelope({
+      type: "response.incomplete",
+      sequence_number: 9,
+      response: { status: "incomplete", incomplete_details: { reason: "max_output_tokens" } },
+    });
+    expect(parseServerMessage(stopped)).toMatchObject({ event: { outcome: { status: "cancelled" } } });
+    expect(parseServerMessage(short)).toMatchObject({
+      event: { outcome: { status: "incomplete", reason: "max_output_tokens" } },
+    });
+  });
+
+  it("reads a failure's code and sentence", () => {
+    const failed = envelope({
+      type: "response.failed",
+      sequence_number: 3,
+      response: { status: "failed", error: { code: "node_timeout", message: "too slow" } },
+    });
+    expect(parseServerMessage(failed)).toMatchObject({
+      event: { outcome: { status: "failed", problem: { code: "node_timeout", message: "too slow" } } },
+    });
+  });
+
+  it("joins the whole text of the output", () => {
+    const done = envelope({
+      type: "response.completed",
+      sequence_number: 7,
+      response: {
+        status: "completed",
+        output: [{ type: "message", content: [{ type: "output_text", text: "Hello" }] }],
+        usage: { input_tokens: 3, output_tokens: 1 },
+      },
+    });
+    expect(parseServerMessage(done)).toMatchObject({
+      event: { text: "Hello", usage: { input_tokens: 3, output_tokens: 1 } },
+    });
+  });
+
+  it("counts events it does not know, so that no gap appears", () => {
+    const text = envelope({ type: "response.brand_new", sequence_number: 2 });
+    expect(parseServerMessage(text)).toMatchObject({ event: { kind: "other", sequence: 2 } });
+  });
+
+  it.each(["", "nonsense", "[]", '{"type":"later"}', '{"type":"event","event":{}}'])(
+    "is left aside when it makes no sense: %s",
+    (text) => {
+      expect(parseServerMessage(text)).toBeNull();
+    },
+  );
+});

@@ -1,0 +1,140 @@
+import type { StageName, Usage } from "@/api/types";
+import { isRecord, parseErrorBody, problemOf, type Problem } from "@/lib/problem";
+
+/** How an answer ended. */
+export type Outcome =
+  | { status: "completed" }
+  | { status: "cancelled" }
+  | { status: "incomplete"; reason: string }
+  | { status: "failed"; problem: Problem };
+
+/** What the reducer understands of the server's stream. */
+export type StreamEvent =
+  | { kind: "created"; sequence: number }
+  | { kind: "delta"; sequence: number; text: string }
+  | { kind: "finished"; sequence: number; outcome: Outcome; text: string | null; usage: Usage | null }
+  | { kind: "other"; sequence: number }
+  | {
+      kind: "stage";
+      /** That of the event before: stages have no number of their own. */
+      sequence: number;
+      stage: StageName;
+      state: "started" | "finished";
+      assetId: string | null;
+      cache: CacheUse;
+    };
+
+export type CacheUse = "none" | "hit" | "miss";
+
+export type ServerMessage =
+  | { kind: "event"; clientId: string | null; responseId: string; event: StreamEvent }
+  | { kind: "error"; clientId: string | null; responseId: string | null; problem: Problem }
+  | { kind: "pong" };
+
+const STAGES: readonly string[] = ["storing", "listening", "looking", "reading", "writing"] satisfies StageName[];
+
+/** Reads one WebSocket text. Null for what this client does not know: newer servers may say more. */
+export function parseServerMessage(text: string): ServerMessage | null {
+  let message: unknown;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isRecord(message)) return null;
+  const clientId = stringOrNull(message.client_id);
+  const responseId = stringOrNull(message.response_id);
+  switch (message.type) {
+    case "pong":
+      return { kind: "pong" };
+    case "error":
+      return { kind: "error", clientId, responseId, problem: problemFrom(message.error) };
+    case "event": {
+      const event = parseStreamEvent(message.event);
+      return event === null || responseId === null
+        ? null
+        : { kind: "event", clientId, responseId, event };
+    }
+    default:
+      return null;
+  }
+}
+
+function parseStreamEvent(event: unknown): StreamEvent | null {
+  if (!isRecord(event) || typeof event.type !== "string") return null;
+  const sequence = event.sequence_number;
+  if (typeof sequence !== "number") return null;
+  switch (event.type) {
+    case "response.created":
+      return { kind: "created", sequence };
+    case "response.output_text.delta":
+      return { kind: "delta", sequence, text: stringOrNull(event.delta) ?? "" };
+    case "response.completed":
+    case "response.incomplete":
+    case "response.failed":
+      return parseFinish(event.type, sequence, event.response);
+    case "polymodal.stage":
+      return isStage(event.stage)
+        ? {
+            kind: "stage",
+            sequence,
+            stage: event.stage,
+            state: event.state === "finished" ? "finished" : "started",
+            assetId: stringOrNull(event.asset_id),
+            cache: event.cache === "hit" || event.cache === "miss" ? event.cache : "none",
+          }
+        : null;
+    default:
+      return { kind: "other", sequence };
+  }
+}
+
+function parseFinish(type: string, sequence: number, response: unknown): StreamEvent {
+  const body = isRecord(response) ? response : {};
+  return {
+    kind: "finished",
+    sequence,
+    outcome: outcomeOf(type, body),
+    text: outputText(body.output),
+    usage: parseUsage(body.usage),
+  };
+}
+
+function outcomeOf(type: string, response: Record<string, unknown>): Outcome {
+  if (response.status === "cancelled") return { status: "cancelled" };
+  if (type === "response.failed") return { status: "failed", problem: problemFrom(response.error) };
+  if (type === "response.completed") return { status: "completed" };
+  const details = isRecord(response.incomplete_details) ? response.incomplete_details : {};
+  return { status: "incomplete", reason: stringOrNull(details.reason) ?? "" };
+}
+
+function outputText(output: unknown): string | null {
+  if (!Array.isArray(output)) return null;
+  const parts = output
+    .filter(isRecord)
+    .flatMap((item): unknown[] => (Array.isArray(item.content) ? item.content : []))
+    .filter(isRecord)
+    .filter((part) => part.type === "output_text");
+  return parts.length === 0 ? null : parts.map((part) => stringOrNull(part.text) ?? "").join("");
+}
+
+function parseUsage(usage: unknown): Usage | null {
+  if (!isRecord(usage)) return null;
+  const { input_tokens, output_tokens } = usage;
+  return typeof input_tokens === "number" && typeof output_tokens === "number"
+    ? { input_tokens, output_tokens }
+    : null;
+}
+
+function problemFrom(error: unknown): Problem {
+  const body = parseErrorBody(error);
+  return problemOf(body?.code ?? "internal_error", body?.message ?? "");
+}
+
+function isStage(value: unknown): value is StageName {
+  return typeof value === "string" && STAGES.includes(value);
+}
+
+function stringOrNull(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
