@@ -26,9 +26,8 @@ def create_app() -> FastAPI:
 class Ingress:
     def __init__(self, marker: str) -> None:
         # Leaves its replica's session, as some engines' helpers do.
-        self._stray = subprocess.Popen(
-            ["/bin/sh", "-c", "while :; do sleep 1; done", marker], start_new_session=True
-        )
+        self._stray = subprocess.Popen(["/bin/sleep", "100000"], start_new_session=True)
+        self.marker = marker
 
 
 def build(args: AppArgs) -> ray_serve.Application:
