@@ -39,7 +39,7 @@ class Manifest:
 
 
 def write_manifest(spec: ModelSpec, folder: Path) -> Manifest:
-    """Describe every file of the folder."""
+    """Describe every file of the folder but the manifest itself."""
     manifest = Manifest(
         name=spec.name,
         revision=spec.revision,
@@ -56,7 +56,7 @@ def write_manifest(spec: ModelSpec, folder: Path) -> Manifest:
                 sha256=sha256_of(path),
             )
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path != folder / MANIFEST_NAME
         ),
     )
     text = json.dumps(asdict(manifest), indent=1)
