@@ -24,7 +24,21 @@ export default defineConfig({
   plugins: [react(), tailwindcss()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   // Inlined assets would become data: addresses, which the content security policy refuses.
-  build: { assetsInlineLimit: 0, target: "es2022" },
+  build: {
+    assetsInlineLimit: 0,
+    target: "es2022",
+    rolldownOptions: {
+      output: {
+        // Libraries change more seldom than we do: a browser keeps them over our releases.
+        codeSplitting: {
+          groups: [
+            { name: "markdown", test: /node_modules\/(react-markdown|remark|micromark|mdast|hast|unified|unist|vfile)/ },
+            { name: "libraries", test: /node_modules\/(?!highlight\.js|lowlight)/ },
+          ],
+        },
+      },
+    },
+  },
   server: { proxy: proxied },
   preview: { proxy: proxied, headers: { "content-security-policy": POLICY } },
   test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"], restoreMocks: true },

@@ -152,7 +152,7 @@ async function answer(request, url) {
   }
 
   if (path === "/api/v1/conversations") return list(state.conversations);
-  if (path === "/v1/conversations") return ok(newConversation(null));
+  if (path === "/v1/conversations") return ok(newConversation(""));
   const [, conversationId, sub] = /^(?:\/api)?\/v1\/conversations\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
   if (conversationId !== undefined) {
     const conversation = state.conversations.find((one) => one.id === conversationId);
@@ -249,6 +249,12 @@ async function generate(response, content) {
   }
 }
 
+/** A recording is stored as a file, as the real server does. */
+const stored = (part) =>
+  part.type === "input_audio"
+    ? { type: "input_file", file_id: part.file_id, filename: null, mime_type: "audio/wav", kind: "audio" }
+    : part;
+
 const sockets = new WebSocketServer({ server, path: "/api/v1/ws" });
 sockets.on("connection", (socket) => {
   const send = (message) => socket.send(JSON.stringify(message));
@@ -266,7 +272,7 @@ sockets.on("connection", (socket) => {
       const response = { id: newId("resp"), conversation, status: "in_progress", events: [], stages: 0, listeners: new Set() };
       state.responses.set(response.id, response);
       for (const { content } of input) {
-        state.items.get(conversation).push({ type: "message", id: newId("msg"), role: "user", content, response_id: response.id });
+        state.items.get(conversation).push({ type: "message", id: newId("msg"), role: "user", content: content.map(stored), response_id: response.id });
       }
       follow(response, message.client_id, -1);
       void generate(response, input.flatMap(({ content }) => content));

@@ -1,4 +1,27 @@
-/** The server's shapes. Features import them from here, never from `generated.ts`. */
+/**
+ * The server's shapes under the names this client uses. Those of our own API are generated from
+ * its OpenAPI file; those of the OpenAI surface, which that file leaves open, are written here.
+ */
+import type { components } from "./generated";
+
+type Schemas = components["schemas"];
+
+export type User = Schemas["UserView"];
+export type Session = Schemas["SessionView"];
+export type ApiKey = Schemas["KeyView"];
+export type ApiKeyScope = Schemas["Scope"];
+export type NewApiKey = Schemas["NewKeyView"];
+export type Conversation = Schemas["ConversationView"];
+export type ActiveResponse = Schemas["ActiveResponse"];
+export type Asset = Schemas["AssetView"];
+export type AssetKind = Asset["kind"];
+export type ImagePerception = Schemas["ImagePerceptionView"];
+export type AudioPerception = Schemas["AudioPerceptionView"];
+export type Perception = ImagePerception | AudioPerception;
+export type Span = Schemas["SpanView"];
+export type Trace = Schemas["TraceView"];
+
+export type Page<Row> = { data: Row[]; has_more: boolean; last_id: string | null };
 
 export type ErrorBody = {
   message: string;
@@ -7,45 +30,31 @@ export type ErrorBody = {
   code: string | null;
 };
 
-export type User = { id: string; email: string; name: string; is_admin: boolean };
-export type Session = { user: User; csrf_token: string; expires_at: string };
-
-export type ApiKeyScope = "generate" | "read" | "assets";
-export type ApiKey = {
-  id: string;
-  name: string;
-  prefix: string;
-  scopes: ApiKeyScope[];
-  created_at: string;
-  expires_at: string | null;
-  last_used_at: string | null;
-};
-export type NewApiKey = ApiKey & { secret: string };
-
-export type Conversation = {
-  id: string;
-  title: string | null;
-  created_at: string;
-  updated_at: string;
-};
-export type Page<Row> = { data: Row[]; has_more: boolean; last_id: string | null };
-
 export type InputText = { type: "input_text"; text: string };
 export type InputImage = {
   type: "input_image";
   file_id: string | null;
   image_url: string | null;
-  detail: "auto" | "low" | "high" | "original";
+  detail: "auto" | "low" | "high";
 };
 export type InputAudio = {
   type: "input_audio";
   file_id?: string | null;
-  input_audio: { data: string; format: string };
+  input_audio: { data: string; format: "wav" | "mp3" } | null;
 };
-export type InputPart = InputText | InputImage | InputAudio;
-export type OutputText = { type: "output_text"; text: string };
+/** How a recording stands in a stored item: OpenAI's SDK reads no audio part there. */
+export type InputFile = {
+  type: "input_file";
+  file_id: string | null;
+  filename: string | null;
+  mime_type: string | null;
+  kind: AssetKind | null;
+};
+export type InputPart = InputText | InputImage | InputAudio | InputFile;
+export type OutputPart =
+  | { type: "output_text"; text: string }
+  | { type: "refusal"; refusal: string };
 
-export type ItemStatus = "in_progress" | "completed" | "incomplete";
 export type UserItem = {
   type: "message";
   id: string;
@@ -57,13 +66,13 @@ export type AssistantItem = {
   type: "message";
   id: string;
   role: "assistant";
-  status: ItemStatus;
-  content: OutputText[];
+  status: "in_progress" | "completed" | "incomplete";
+  content: OutputPart[];
   response_id: string | null;
 };
 export type ConversationItem = UserItem | AssistantItem;
 
-export type Usage = { input_tokens: number; output_tokens: number; total_tokens?: number };
+export type Usage = Pick<Schemas["UsageView"], "input_tokens" | "output_tokens">;
 export type ResponseStatus =
   | "queued"
   | "in_progress"
@@ -74,58 +83,8 @@ export type ResponseStatus =
 export type ResponseObject = {
   id: string;
   status: ResponseStatus;
-  model: string;
   error: { code: string; message: string } | null;
-  incomplete_details: { reason?: string | null } | null;
-  output: { type: string; content?: { type: string; text?: string }[] }[];
-  usage: Usage | null;
 };
 
-export type AssetKind = "image" | "audio";
-export type Asset = {
-  id: string;
-  kind: AssetKind;
-  mime_type: string;
-  filename: string | null;
-  bytes: number;
-  width_px: number | null;
-  height_px: number | null;
-  duration_s: number | null;
-  content_url: string;
-  created_at: string;
-};
-
-export type Scored = { name: string; score: number };
-export type Box = { left_px: number; top_px: number; right_px: number; bottom_px: number };
-export type ImagePerception = {
-  kind: "image";
-  description: string;
-  labels: Scored[];
-  objects: (Scored & { box?: Box | null })[];
-  text_lines: { text: string; score: number; box?: Box | null }[];
-};
-export type AudioPerception = {
-  kind: "audio";
-  transcript: string;
-  language: string | null;
-  segments: { start_s: number; end_s: number; text: string }[];
-  sound_tags: Scored[];
-};
-export type Perception = ImagePerception | AudioPerception;
-
-export type Span = {
-  name: string;
-  node: string;
-  start_s: number;
-  end_s: number;
-  attributes: Record<string, string | number | boolean | null>;
-};
-export type Trace = {
-  response_id: string;
-  model: string;
-  total_s: number;
-  spans: Span[];
-  usage: Usage | null;
-};
-
+/** A stage of the native stream event `polymodal.stage`. */
 export type StageName = "storing" | "listening" | "looking" | "reading" | "writing";

@@ -40,7 +40,10 @@ export function Dialog({ open, onOpenChange, title, description, width = "sm", c
               </IconButton>
             </Primitive.Close>
           </header>
-          <div className="min-h-0 overflow-y-auto px-5 pb-6 sm:px-6">{children}</div>
+          {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- WCAG 2.1.1: a scrolling region must be reachable by keyboard */}
+          <div tabIndex={0} className="min-h-0 overflow-y-auto rounded-b-2xl px-5 pb-6 -outline-offset-2 sm:px-6">
+            {children}
+          </div>
         </Primitive.Content>
       </Primitive.Portal>
     </Primitive.Root>

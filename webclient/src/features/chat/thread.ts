@@ -73,6 +73,8 @@ function storedTurns(items: readonly ConversationItem[]): ThreadTurn[] {
 }
 
 function storedAnswer(item: AssistantItem): ThreadAnswer {
-  const text = item.content.map((part) => part.text).join("");
+  const text = item.content
+    .map((part) => (part.type === "refusal" ? part.refusal : part.text))
+    .join("");
   return { kind: "stored", text, complete: item.status === "completed" };
 }

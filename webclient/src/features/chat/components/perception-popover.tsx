@@ -91,7 +91,7 @@ function Heard({ heard }: { heard: AudioPerception }) {
         </ol>
       )}
       <p className="text-ink-soft">
-        {heard.language !== null && heard.language !== "" && <>Language: {languageName(heard.language)}</>}
+        {heard.language !== "" && <>Language: {languageName(heard.language)}</>}
         {heard.sound_tags.length > 0 && (
           <span className="block">Sounds: {heard.sound_tags.slice(0, 4).map((tag) => tag.name).join(", ")}</span>
         )}

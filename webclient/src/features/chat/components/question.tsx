@@ -38,6 +38,12 @@ function QuestionPart({ part, perceived }: { part: InputPart; perceived: boolean
       ) : (
         <PerceivedMedia kind="audio" assetId={part.file_id} perceived={perceived} />
       );
+    case "input_file":
+      return part.file_id === null || part.kind === null ? (
+        <p className="text-sm text-ink-soft">{part.filename ?? "A file"}</p>
+      ) : (
+        <PerceivedMedia kind={part.kind} assetId={part.file_id} perceived={perceived} />
+      );
     default:
       return assertNever(part);
   }

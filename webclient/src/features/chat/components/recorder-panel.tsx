@@ -88,13 +88,13 @@ function Bar({ label, children }: { label: string; children: ReactNode }) {
 
 function Meter({ level }: { level: number }) {
   return (
-    <div role="meter" aria-label="Loudness" aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(level * 100)} className="flex h-8 min-w-24 flex-1 items-center justify-center gap-[3px]">
+    <div role="meter" aria-label="Loudness" aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(level * 100)} className="flex h-8 min-w-0 flex-1 basis-0 items-center justify-center gap-[3px] overflow-hidden">
       {Array.from({ length: METER_BARS }, (_, index) => {
         // Highest in the middle, so that a voice looks like one.
         const nearness = 1 - Math.abs(index - (METER_BARS - 1) / 2) / (METER_BARS / 2);
         const height = 12 + 88 * level * (0.25 + 0.75 * nearness);
         return (
-          <span key={index} className="w-[3px] rounded-full bg-hear transition-[height] duration-100" style={{ height: `${Math.min(100, height)}%` }} />
+          <span key={index} className="w-[3px] shrink-0 rounded-full bg-hear transition-[height] duration-100" style={{ height: `${Math.min(100, height)}%` }} />
         );
       })}
     </div>

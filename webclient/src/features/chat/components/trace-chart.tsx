@@ -13,12 +13,8 @@ export function TraceChart({ trace }: { trace: Trace }) {
       <dl className="grid grid-cols-2 gap-x-8 gap-y-4 sm:flex">
         <Figure name="Total" value={formatSeconds(trace.total_s)} />
         <Figure name="From memory" value={String(bars.filter((bar) => bar.cache === "hit").length)} />
-        {trace.usage !== null && (
-          <>
-            <Figure name="Tokens read" value={trace.usage.input_tokens.toLocaleString()} />
-            <Figure name="Tokens written" value={trace.usage.output_tokens.toLocaleString()} />
-          </>
-        )}
+        <Figure name="Tokens read" value={trace.usage.input_tokens.toLocaleString()} />
+        <Figure name="Tokens written" value={trace.usage.output_tokens.toLocaleString()} />
       </dl>
       <table className="w-full table-fixed border-collapse text-sm">
         <caption className="sr-only">Steps of this answer with their times</caption>

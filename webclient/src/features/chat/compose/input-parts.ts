@@ -14,7 +14,7 @@ export function toInputParts(text: string, attachments: readonly Attachment[]): 
   return trimmed === "" ? media : [...media, { type: "input_text", text: trimmed }];
 }
 
-/** A conversation's name until somebody gives it another. */
+/** A conversation's name until the server or its owner finds a better one. */
 export function titleFor(parts: readonly InputPart[]): string {
   const text = parts.find((part) => part.type === "input_text")?.text.replaceAll(/\s+/g, " ");
   if (text !== undefined) return text.length <= 60 ? text : `${text.slice(0, 59).trimEnd()}…`;

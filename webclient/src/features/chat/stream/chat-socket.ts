@@ -22,7 +22,12 @@ type Listeners = {
   onMessage: (message: ServerMessage) => void;
   /** The connection is gone; the next attempt is number `attempt`. */
   onLost: (attempt: number) => void;
+  /** The server does not know this browser; it makes no sense to come back before signing in. */
+  onSignedOut: () => void;
 };
+
+/** The server's own close code for a session that is unknown or over. */
+const CLOSE_UNAUTHENTICATED = 4401;
 
 const FIRST_DELAY_MS = 400;
 const MAX_DELAY_MS = 15_000;
@@ -50,17 +55,22 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
     const next = new WebSocket(url);
     socket = next;
     next.onopen = () => {
-      attempt = 0;
       heardAt = Date.now();
       listeners.onOpen();
     };
     next.onmessage = ({ data }: MessageEvent<unknown>) => {
       heardAt = Date.now();
+      // Not when it opens: a server that accepts and hangs up at once would be called without pause.
+      attempt = 0;
       const message = typeof data === "string" ? parseServerMessage(data) : null;
       if (message !== null) listeners.onMessage(message);
     };
-    next.onclose = () => {
+    next.onclose = ({ code }) => {
       if (closed || socket !== next) return;
+      if (code === CLOSE_UNAUTHENTICATED) {
+        listeners.onSignedOut();
+        return;
+      }
       attempt += 1;
       retry = setTimeout(connect, backoffMs(attempt, Math.random()));
       listeners.onLost(attempt);

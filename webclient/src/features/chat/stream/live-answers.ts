@@ -2,6 +2,7 @@ import type { Store, ThunkDispatch, UnknownAction } from "@reduxjs/toolkit";
 import type { InputPart } from "@/api/types";
 import { baseApi } from "@/lib/base-api";
 import { problemOf } from "@/lib/problem";
+import { sessionEnded } from "@/lib/session-slice";
 import { chatApi } from "../api/chat-api";
 import {
   connectionChanged,
@@ -147,7 +148,12 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
     }
   };
 
-  const socket = openChatSocket(url, { onOpen, onMessage, onLost });
+  const socket = openChatSocket(url, {
+    onOpen,
+    onMessage,
+    onLost,
+    onSignedOut: () => store.dispatch(sessionEnded()),
+  });
 
   return {
     ask: (conversationId, question) => {

@@ -13,7 +13,7 @@ type ConversationRowProps = {
 };
 
 export function titleOf(conversation: Conversation): string {
-  return conversation.title === null || conversation.title === "" ? "Untitled" : conversation.title;
+  return conversation.title === "" ? "Untitled" : conversation.title;
 }
 
 export function ConversationRow({ conversation, onOpen, onRename, onDelete }: ConversationRowProps) {

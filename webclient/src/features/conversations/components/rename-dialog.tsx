@@ -11,7 +11,7 @@ type RenameDialogProps = {
 };
 
 export function RenameDialog({ conversation, onClose, onRename }: RenameDialogProps) {
-  const [title, setTitle] = useState(conversation.title ?? "");
+  const [title, setTitle] = useState(conversation.title);
   const submit = (event: SyntheticEvent) => {
     event.preventDefault();
     onRename(title.trim());
