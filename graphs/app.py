@@ -44,9 +44,7 @@ def build(args: AppArgs) -> Application:
     text_spec = _chosen(models_of, args.text_encoder, Role.TEXT_ENCODER)
     image_spec = _chosen(models_of, args.image_encoder, Role.IMAGE_ENCODER)
     audio_spec = _chosen(models_of, args.audio_encoder, Role.AUDIO_ENCODER)
-    generator_specs = [
-        models_of.get(name, Role.GENERATOR) for name in args.generators or settings.generators
-    ]
+    generator_specs = models_of.chosen(Role.GENERATOR, args.generators or settings.generators)
     models_dir = settings.models_dir
     feature_dir = str(settings.feature_dir)
     native = next((spec for spec in generator_specs if spec.sees_pictures), None)

@@ -1,7 +1,7 @@
 """GGUF to int8 weights and activations (compressed-tensors W8A8), which vLLM loads as it is.
 
 Weights are quantised per output channel, activations per token while running. Embeddings, norms
-and the head keep their precision. On CPUs with VNNI this is 2 to 5 times as fast as bfloat16.
+and the head keep their precision.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def prepare_command(settings: Settings) -> tuple[str, ...]:
     """
     models = catalog(settings.profile)
     encoders = (spec.name for spec in models.defaults() if spec.role is not Role.GENERATOR)
-    generators = (models.get(name, Role.GENERATOR).name for name in settings.generators)
+    generators = (spec.name for spec in models.chosen(Role.GENERATOR, settings.generators))
     return (
         sys.executable,
         "-m",

@@ -169,7 +169,7 @@ class Settings:
     generators: tuple[str, ...] = field(
         metadata=_setting(
             "Catalog names of the generators to serve, the default one first.",
-            default="qwen2.5-coder-0.5b-instruct",
+            derived="the profile's default",
         )
     )
     webclient_dir: Path = field(
@@ -379,8 +379,6 @@ def _with_derived(values: dict[str, Any]) -> dict[str, Any]:
     values["public_url"] = (values["public_url"] or f"http://{host}:{values['port']}").rstrip("/")
     if values["cookie_secure"] is None:
         values["cookie_secure"] = values["public_url"].startswith("https://")
-    if not values["generators"]:
-        raise BadSetting(f"{_variable('generators')} names no generator")
     return values
 
 

@@ -166,6 +166,10 @@ class Registry:
             raise UnknownModel(f"no model is a {role.value}", param="model")
         return found[0]
 
+    def chosen(self, role: Role, names: Iterable[str]) -> tuple[ModelSpec, ...]:
+        """The named ones in that order; the role's default when none is named."""
+        return tuple(self.get(name, role) for name in names) or (self.default(role),)
+
     def defaults(self) -> tuple[ModelSpec, ...]:
         """The default of every role that has one."""
         return tuple(self.default(role) for role in Role if self.of_role(role))

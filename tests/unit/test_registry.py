@@ -36,11 +36,15 @@ def test_a_model_of_another_role_is_unknown() -> None:
         CPU_CATALOG.get("whisper-base", Role.GENERATOR)
 
 
-@pytest.mark.parametrize(
-    ("profile", "name"), [("cpu", "whisper-base"), ("gpu", "whisper-large-v3-turbo")]
-)
-def test_whisper_1_means_the_transcriber_of_the_profile(profile: str, name: str) -> None:
-    assert catalog(profile).get("whisper-1").name == name
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_whisper_1_means_the_transcriber_of_the_profile(profile: str) -> None:
+    assert catalog(profile).get("whisper-1") == catalog(profile).default(Role.AUDIO_ENCODER)
+
+
+def test_generators_are_those_named_or_the_profiles_default() -> None:
+    assert GPU_CATALOG.chosen(Role.GENERATOR, ()) == (GPU_CATALOG.default(Role.GENERATOR),)
+    named = CPU_CATALOG.chosen(Role.GENERATOR, ("smollm2-135m-instruct",))
+    assert [spec.name for spec in named] == ["smollm2-135m-instruct"]
 
 
 def test_an_unknown_profile_is_refused() -> None:
