@@ -18,7 +18,7 @@ export function NewKeyNote({ created, onDone }: NewKeyNoteProps) {
         It is shown once. We keep only its fingerprint and cannot show it again.
       </p>
       <div className="mt-4 flex flex-wrap items-center gap-2">
-        <code className="min-w-0 flex-1 rounded-lg bg-surface px-3 py-2.5 font-mono text-sm break-all select-all">
+        <code className="min-w-0 flex-1 basis-full rounded-lg bg-surface sm:basis-0 px-3 py-2.5 font-mono text-sm break-all select-all">
           {created.secret}
         </code>
         <CopyButton text={created.secret} what="key" variant="secondary" />
