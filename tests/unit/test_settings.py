@@ -13,7 +13,7 @@ def test_an_empty_environment_gives_a_loopback_installation() -> None:
     assert settings.public_url == "http://127.0.0.1:8000"
     assert settings.home.is_absolute()
     assert settings.models_dir == settings.home / "models"
-    assert settings.generators == ("qwen2.5-coder-0.5b-instruct",)
+    assert settings.generators == ()
     assert settings.cookie_secure is False
 
 
@@ -53,7 +53,6 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
         ("POLYMODAL_PROFILE", "tpu", "'tpu' is not one of cpu, gpu"),
         ("POLYMODAL_COOKIE_SECURE", "maybe", "'maybe' is neither true nor false"),
         ("POLYMODAL_CHROMA_URL", "localhost:9", "does not begin with http:// or https://"),
-        ("POLYMODAL_GENERATORS", ",", "names no generator"),
         ("POLYMODAL_PROT", "1", "is not a setting; did you mean POLYMODAL_PORT?"),
         ("POLYMODAL_XYZZY_QQ", "1", "is not a setting; `polymodal settings` lists all"),
     ],
