@@ -104,7 +104,7 @@ def test_the_main_job_on_stores_by_url(
     key = _polymodal(environment, "keys", "create", "--name", "test").split()[-1]
     headers = {"authorization": f"Bearer {key}"}
     with httpx.Client(base_url=served, headers=headers, timeout=120) as http:
-        asset = http.post("/api/v1/assets", files={"file": cat_photo.open("rb")}).json()
+        asset = http.post("/api/v1/assets", files={"file": cat_photo.read_bytes()}).json()
         assert http.get(asset["content_url"]).headers["content-type"] == "image/jpeg"
         content = [
             {"type": "input_text", "text": "What is this?"},
