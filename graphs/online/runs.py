@@ -385,11 +385,12 @@ class RunSupervisor:
         conversation_id = run.ask.conversation_id
         if conversation_id is None or len(run.history) > len(run.ask.input_items):
             return
-        title = _title(run)
-        if title:
-            with suppress(PolymodalError):
+        with suppress(PolymodalError):
+            conversation = await self._ports.conversations.get(run.caller, conversation_id)
+            # A person may have named it meanwhile.
+            if not conversation.title:
                 await self._ports.conversations.update(
-                    run.caller, conversation_id, title=title, metadata=None
+                    run.caller, conversation_id, title=_title(run), metadata=None
                 )
 
     # --- beside the runs --------------------------------------------------------------------

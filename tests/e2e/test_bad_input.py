@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import secrets
 import wave
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,9 @@ def test_a_browser_needs_its_csrf_token(running: Running) -> None:
 
 
 def test_what_belongs_to_another_looks_absent(running: Running, cat_photo: Path) -> None:
-    running.command("users", "create", "--email", "other@example.org", "--name", "Other")
-    other = running.new_key("--user", "other@example.org")
+    email = f"{secrets.token_hex(4)}@example.org"
+    running.command("users", "create", "--email", email, "--name", "Other")
+    other = running.new_key("--user", email)
     with running.http() as mine, running.http(other) as theirs:
         asset = mine.post("/api/v1/assets", files={"file": cat_photo.read_bytes()}).json()["id"]
         conversation = mine.post("/v1/conversations", json={}).json()["id"]

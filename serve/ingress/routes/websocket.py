@@ -78,7 +78,7 @@ async def line(socket: WebSocket) -> None:
     try:
         caller = await websocket_caller(socket)
     except PolymodalError as error:
-        await socket.send_bytes(orjson.dumps({"type": "error", **render_error(error)}))
+        await socket.send_text(orjson.dumps({"type": "error", **render_error(error)}).decode())
         denied = error.status == 403
         await socket.close(_CLOSE_FORBIDDEN if denied else _CLOSE_UNAUTHENTICATED)
         return

@@ -4,7 +4,7 @@ import { ProblemNote } from "@/components/ui/problem-note";
 import { TextField } from "@/components/ui/text-field";
 import type { Problem } from "@/lib/problem";
 
-export const MIN_PASSWORD_LENGTH = 12;
+export const MIN_PASSWORD_LENGTH = 10;
 
 type SetupFormProps = {
   busy: boolean;
