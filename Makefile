@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ROOT := $(CURDIR)
+TEST_MODELS := minilm-l6-v2 vision-lite whisper-base qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PYTHON_PATHS := serve deployments graphs tests benchmarks
 NODE := PATH="$(ROOT)/.venv/node:$$PATH"
 
@@ -16,6 +17,7 @@ up: setup ## Set everything up, start it, and keep it running until Ctrl-C
 	@exec $(BIN)/polymodal up
 
 test: setup-dev test-packages ## Set everything up and run every test, with coverage over all processes
+	@$(BIN)/python -m deployments.prepare --models-dir=$${POLYMODAL_MODELS_DIR:-var/models} $(TEST_MODELS)
 	@rm -f .coverage .coverage.*
 	@COVERAGE_PROCESS_START="$(ROOT)/pyproject.toml" COVERAGE_FILE="$(ROOT)/.coverage" \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
@@ -29,6 +31,7 @@ check: setup-dev ## Formatting, lint, types and import contracts, of the server 
 	$(BIN)/lint-imports
 	$(NODE) npm --prefix webclient run --silent lint
 	$(NODE) npm --prefix webclient run --silent typecheck
+	$(NODE) npm --prefix webclient run --silent test
 
 setup: ## What running needs: the environment and the built browser client
 	@.ci/bootstrap runtime

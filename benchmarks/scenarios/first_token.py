@@ -14,7 +14,7 @@ import json
 import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ class Answered:
     n_tokens: int
 
 
-Ask = Callable[[str, int], Awaitable[Answered]]
+Ask = Callable[[str, int], Coroutine[None, None, Answered]]
 
 
 @dataclass(frozen=True, slots=True)

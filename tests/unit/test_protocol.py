@@ -11,6 +11,7 @@ from serve.domain.messages import (
     AudioPerception,
     Finished,
     FinishReason,
+    LogEvent,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStarted,
@@ -82,7 +83,7 @@ def test_chat_and_responses_ask_for_the_same_thing() -> None:
 
 
 def test_chunks_and_completions_satisfy_the_stock_sdk() -> None:
-    log = [
+    log: list[LogEvent] = [
         TextDelta("Let me see."),
         ToolCallStarted(0, "call_1", "look_up"),
         ToolArgumentsDelta(0, '{"a": 1}'),

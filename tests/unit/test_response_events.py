@@ -53,7 +53,7 @@ def _told(events: Iterable[LogEvent]) -> list[JsonObject]:
 
 
 _TEXT = st.builds(TextDelta, st.text(min_size=1, max_size=5))
-_STAGE = st.sampled_from(
+_STAGE: st.SearchStrategy[LogEvent] = st.sampled_from(
     [StageStarted(Stage.LOOKING, "asset_1", 1.0), StageFinished(Stage.LOOKING, "asset_1", 2.0)]
 )
 
@@ -71,10 +71,11 @@ def _logs(draw: st.DrawFn) -> list[LogEvent]:
             events += [ToolArgumentsDelta(n_calls, piece) for piece in pieces]
             n_calls += 1
     now = time.time()
-    ends = [
+    ends: list[LogEvent] = [
         Finished(reason, Usage(input_tokens=3, output_tokens=2), now) for reason in FinishReason
     ]
-    events.append(draw(st.sampled_from([*ends, Failed("engine_unavailable", "gone", now)])))
+    ends.append(Failed("engine_unavailable", "gone", now))
+    events.append(draw(st.sampled_from(ends)))
     return events
 
 
