@@ -36,14 +36,14 @@ class ImageFeatures:
 
 
 class FeatureFolder:
-    """Implements ``FeatureStore``. Whole files only, and nothing in them is ever executed."""
+    """Features by key. Whole files only, and nothing in them is ever executed."""
 
     def __init__(self, folder: str, *, max_bytes: int = 1 << 30) -> None:
         self._folder = Path(folder)
         self._max_bytes = max_bytes
 
     def path(self, key: str) -> str:
-        """See ``FeatureStore``. Raises ``ValueError`` for what is not a feature key."""
+        """The file of a key; it may not exist yet. Raises ``ValueError`` for what is no key."""
         if not _KEY.fullmatch(key):
             raise ValueError("a feature key is 64 lower-case hex digits")
         return str(self._folder / f"{key}.safetensors")

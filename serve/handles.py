@@ -47,7 +47,7 @@ class _NodeClient:
         budget_s = timeout_s or self._timeout_s
         try:
             async with asyncio.timeout(budget_s):
-                return await response
+                return await _undisguised(response)
         except TimeoutError as exc:
             response.cancel()
             raise NodeTimeout(
@@ -73,6 +73,21 @@ class _NodeClient:
             raise EngineDead(
                 f"the {self._node} is restarting; nothing was lost, try again"
             ) from exc
+
+
+async def _undisguised(response: DeploymentResponse[Any]) -> Any:
+    """The answer; when it is our own task that is cancelled, say so in asyncio's words.
+
+    Serve turns the cancellation of the waiting task into an exception of its own, which would
+    hide a timeout or a cancel from everything above.
+    """
+    try:
+        return await response
+    except RequestCancelledError as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from exc
+        raise
 
 
 class TextEncoderClient(_NodeClient):

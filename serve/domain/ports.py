@@ -101,14 +101,6 @@ class ObjectStore(Protocol):
         ...
 
 
-class FeatureStore(Protocol):
-    """Generator-ready features by key, readable by every engine of the node."""
-
-    def path(self, key: str) -> str:
-        """Local safetensors file of ``key``; may not exist yet."""
-        ...
-
-
 class PerceptionCache(Protocol):
     """Perceptions by ``perception_key``, shared by all replicas, surviving restarts."""
 

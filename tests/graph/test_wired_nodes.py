@@ -1,0 +1,257 @@
+"""Real replicas behind typed clients, wired by Serve in its local testing mode: no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from ray import serve as ray_serve
+
+from deployments.generator import GeneratorReplica
+from deployments.image_encoder import ImageEncoderReplica
+from deployments.text_encoder import TextEncoderReplica
+from deployments.vision_tower import load_tower
+from graphs.online.perceive import Perceiver
+from graphs.online.runs import RunPorts, RunSupervisor
+from graphs.stores import ReplicaLog, ReplicaObjects
+from serve.config.settings import Settings, load_settings
+from serve.domain.asks import Ask
+from serve.domain.catalogue import ServedModel
+from serve.domain.errors import (
+    ContextLengthExceeded,
+    EngineDead,
+    InternalError,
+    InvalidRequest,
+    NodeTimeout,
+)
+from serve.domain.media import MediaKind, SanitizedMedia, asset_storage_key
+from serve.domain.messages import GenerationRequest, Sampling, TextBatch
+from serve.domain.records import Caller, Item, ResponseStatus
+from serve.handles import GeneratorClient, ImageEncoderClient, TextEncoderClient
+from serve.registry.catalog import CPU_CATALOG
+from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
+from serve.storage.local_objects import LocalObjectStore
+from serve.storage.postgres.assets import PostgresAssets
+from serve.storage.postgres.conversations import PostgresConversations
+from serve.storage.postgres.pool import Database
+from serve.storage.postgres.responses import PostgresResponses
+from serve.storage.redis.connection import connect
+from serve.storage.redis.perception_cache import StoredPerceptionCache
+from serve.storage.redis.stream_log import RedisStreamLog
+from tests.fixtures.scripted import NoIndex, ScriptedEars
+
+# Ray, vLLM, torch and transformers warn about themselves while they load and run.
+pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
+
+_TEXT = CPU_CATALOG.get("minilm-l6-v2")
+_EYES = CPU_CATALOG.get("vision-lite")
+
+
+def _wire(name: str, replica: type[Any], *arguments: object) -> Any:
+    """Handle to ``replica``, in this process. The one place that names Serve's private switch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        application = ray_serve.deployment(name=name)(replica).bind(*arguments)
+        return ray_serve.run(application, name=name, _local_testing_mode=True)
+
+
+class _Troubled:
+    """A node in trouble, of the kind that ``prompt`` names."""
+
+    def __init__(self) -> None:
+        self.was_cancelled = False
+
+    async def encode(self, batch: TextBatch) -> None:
+        match batch.texts[0]:
+            case "slow":
+                await asyncio.sleep(30)
+            case "ours":
+                raise EngineDead("gone")
+            case _:
+                raise RuntimeError("a bug")
+
+
+@pytest.fixture(scope="module")
+def text_encoder(models_dir: Path) -> TextEncoderClient:
+    handle = _wire("TextEncoder", TextEncoderReplica, _TEXT, models_dir)
+    return TextEncoderClient(handle, node="text encoder", timeout_s=60)
+
+
+async def test_text_becomes_unit_vectors_through_a_handle(text_encoder: TextEncoderClient) -> None:
+    embeddings = await text_encoder.encode(TextBatch(("a cat", "a kitten")))
+    assert embeddings.vectors.shape == (2, 384)
+    assert np.linalg.norm(embeddings.vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert await text_encoder.ping() == _TEXT.revision
+
+
+async def test_refusals_cross_the_handle_as_they_are(text_encoder: TextEncoderClient) -> None:
+    with pytest.raises(InvalidRequest):
+        await text_encoder.encode(TextBatch(()))
+    with pytest.raises(ContextLengthExceeded) as refused:
+        await text_encoder.encode(TextBatch(("word " * 2000,)))
+    assert refused.value.context["limit"] == 256
+
+
+async def test_trouble_behind_a_handle_becomes_an_error_of_ours() -> None:
+    handle = _wire("Troubled", _Troubled)
+    client = TextEncoderClient(handle, node="text encoder", timeout_s=0.3)
+    with pytest.raises(NodeTimeout):
+        await client.encode(TextBatch(("slow",)))
+    with pytest.raises(EngineDead):
+        await client.encode(TextBatch(("ours",)))
+    with pytest.raises((RuntimeError, InternalError)):
+        await client.encode(TextBatch(("bug",)))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Settings:
+    home = tmp_path_factory.mktemp("graph")
+    return load_settings(
+        {
+            "POLYMODAL_HOME": str(home),
+            "POLYMODAL_REDIS_URL": redis_url,
+            "POLYMODAL_OBJECT_STORE_URL": f"file://{home}/objects",
+            "POLYMODAL_FEATURE_DIR": str(home / "features"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def seeing_spec(tiny_vision_checkpoint: Path) -> ModelSpec:
+    """A generator that takes pictures itself."""
+    spec = spec_of_folder(
+        tiny_vision_checkpoint,
+        name="tiny-vision",
+        licence="none",
+        traits=GeneratorTraits(kv_cache_bytes=64 << 20, max_num_seqs=4, modalities=("image",)),
+    )
+    return replace(spec, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def images(settings: Settings, models_dir: Path, seeing_spec: ModelSpec) -> ImageEncoderClient:
+    handle = _wire(
+        "ImageEncoder",
+        ImageEncoderReplica,
+        _EYES,
+        _TEXT,
+        models_dir,
+        partial(ReplicaObjects, settings),
+        partial(load_tower, seeing_spec, models_dir, str(settings.feature_dir)),
+    )
+    return ImageEncoderClient(handle, node="image encoder", timeout_s=60)
+
+
+@pytest.fixture(scope="module")
+def generator(settings: Settings, seeing_spec: ModelSpec) -> Iterator[GeneratorClient]:
+    handle = _wire(
+        "Generator",
+        GeneratorReplica,
+        seeing_spec,
+        "",
+        partial(ReplicaLog, settings.redis_url),
+        str(settings.feature_dir),
+    )
+    yield GeneratorClient(handle, node="generator", timeout_s=60)
+    # The handle has a method of that name itself.
+    handle.options(method_name="shutdown").remote().result()
+
+
+@pytest.fixture
+async def runs(
+    database: Database, settings: Settings, images: ImageEncoderClient, generator: GeneratorClient
+) -> AsyncIterator[RunSupervisor]:
+    redis = connect(settings.redis_url)
+    objects = LocalObjectStore(settings.home / "objects")
+    async with await RedisStreamLog.open(settings.redis_url) as log:
+        ports = RunPorts(
+            responses=PostgresResponses(database),
+            conversations=PostgresConversations(database),
+            assets=PostgresAssets(database),
+            log=log,
+            perceiving=Perceiver(
+                images=images,
+                sounds=ScriptedEars(),
+                cache=StoredPerceptionCache(redis, objects),
+                index=NoIndex(),
+                revisions={MediaKind.IMAGE: _EYES.revision, MediaKind.AUDIO: "ears"},
+            ),
+            images=images,
+            generators={"tiny-vision": generator},
+            models={
+                "tiny-vision": ServedModel(
+                    name="tiny-vision", role="generator", revision="1", sees_pictures=True
+                )
+            },
+        )
+        async with RunSupervisor(ports, timeout_s=60).running() as supervisor:
+            yield supervisor
+    await redis.aclose()
+
+
+async def test_a_seeing_generator_gets_features_from_the_encoder_node(
+    runs: RunSupervisor, database: Database, settings: Settings, ada: Caller, cat_jpeg: bytes
+) -> None:
+    digest = blake3(cat_jpeg).hexdigest()
+    await LocalObjectStore(settings.home / "objects").put(
+        asset_storage_key(ada.user_id, digest), cat_jpeg, mime_type="image/jpeg"
+    )
+    media = SanitizedMedia(kind=MediaKind.IMAGE, mime_type="image/jpeg", content=cat_jpeg)
+    asset = await PostgresAssets(database).add(ada, media, filename="", content_hash=digest)
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "user",
+        "status": "completed",
+        "content": [
+            {"type": "input_image", "file_id": asset.asset_id},
+            {"type": "input_text", "text": "What is this?"},
+        ],
+    }
+    run = await runs.start(
+        ada,
+        Ask(
+            model="tiny-vision",
+            input_items=(Item(id="msg_1", body=body),),
+            sampling=Sampling(max_output_tokens=8, temperature=0),
+        ),
+    )
+    record = await run.finished()
+    assert record.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
+    [look] = [span for span in record.trace if span.name == "look"]
+    assert look.attributes["way"] == "features"
+    # The picture's tokens are in the prompt: far more than the few words of the question.
+    assert record.usage.input_tokens > 40
+
+
+async def test_cancelling_a_call_frees_the_sequence(
+    generator: GeneratorClient, settings: Settings
+) -> None:
+    from serve.domain.messages import ChatMessage, TextPart
+
+    request = GenerationRequest(
+        response_id="resp_cancelled",
+        model="tiny-vision",
+        messages=(ChatMessage(role="user", parts=(TextPart("Go on."),)),),
+        sampling=Sampling(max_output_tokens=900, temperature=1),
+        first_seq=0,
+    )
+    async with await RedisStreamLog.open(settings.redis_url) as log:
+        call = asyncio.ensure_future(generator.generate(request))
+        async for _ in log.follow("resp_cancelled"):
+            break
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(0.5)
+        written = len(await log.read("resp_cancelled"))
+        await asyncio.sleep(0.5)
+        assert len(await log.read("resp_cancelled")) == written
