@@ -1,9 +1,9 @@
-"""Do answers survive int8? The same small questions to both variants of the default generator.
+"""Do answers survive int8, and what is it worth? Both variants of the default generator, in turn.
 
-``python -m benchmarks.scenarios.int8_quality --models-dir var/models``
+    python -m benchmarks.scenarios.int8_quality --models-dir var/models
 
-Greedy, one engine at a time, each in a process of its own. Prints a table and writes
-``benchmarks/results/int8_quality.json``.
+Greedy, one engine at a time, each in a process of its own, the variants alternating for some
+rounds, so that a drift of the machine's speed meets both.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.report import keep
+from deployments.generation.engine import engine_environment
 from deployments.loading import model_dir
 from serve.registry.catalog import CPU_CATALOG
 
-_VARIANTS = ("qwen2.5-coder-0.5b-instruct-bf16", "qwen2.5-coder-0.5b-instruct")
+_BF16 = "qwen2.5-coder-0.5b-instruct-bf16"
+_INT8 = "qwen2.5-coder-0.5b-instruct"
 _MAX_TOKENS = 64
-_RESULT = Path(__file__).resolve().parents[1] / "results" / "int8_quality.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,12 @@ _QUESTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What one variant said, in the order of the questions."""
+    """What one variant said, in the order of the questions, and how fast it writes."""
 
-    model: str
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
-    seconds: float
-
-    @property
-    def tokens_per_s(self) -> float:
-        """All questions at once."""
-        return sum(len(ids) for ids in self.token_ids) / self.seconds
+    alone_tokens_per_s: float
+    together_tokens_per_s: float
 
     def correct(self) -> tuple[bool, ...]:
         """Which answers hold what was expected."""
@@ -92,36 +89,33 @@ def ask(name: str, models_dir: Path) -> Answers:
     )
     prompts = [[{"role": "user", "content": question.text}] for question in _QUESTIONS]
     greedy = SamplingParams(temperature=0.0, max_tokens=_MAX_TOKENS)
-    engine.chat(prompts[:1], greedy, use_tqdm=False)
-    started = time.monotonic()
     outputs = [result.outputs[0] for result in engine.chat(prompts, greedy, use_tqdm=False)]
+    # Equal lengths, or the variant that says more would look faster.
+    timed = SamplingParams(temperature=0.0, max_tokens=_MAX_TOKENS, ignore_eos=True)
+
+    def tokens_per_s(n: int) -> float:
+        started = time.monotonic()
+        engine.chat(prompts[:n], timed, use_tqdm=False)
+        return n * _MAX_TOKENS / (time.monotonic() - started)
+
     return Answers(
-        model=name,
         texts=tuple(output.text for output in outputs),
         token_ids=tuple(tuple(output.token_ids) for output in outputs),
-        seconds=time.monotonic() - started,
+        alone_tokens_per_s=tokens_per_s(1),
+        together_tokens_per_s=tokens_per_s(len(prompts)),
     )
 
 
-def _ask_in_child(name: str, models_dir: Path, out: Path) -> Answers:
-    path = out.with_name(f".{name}.json")
-    arguments = ["--models-dir", str(models_dir), "--one", name, "--out", str(path)]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "HF_HUB_OFFLINE": "1",
-    }
-    subprocess.run([sys.executable, "-m", __spec__.name, *arguments], check=True, env=environment)
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    path.unlink()
-    return Answers(
-        model=raw["model"],
-        texts=tuple(raw["texts"]),
-        token_ids=tuple(tuple(ids) for ids in raw["token_ids"]),
-        seconds=raw["seconds"],
-    )
+def _ask_in_child(name: str, models_dir: Path) -> Answers:
+    environment = {**os.environ, **engine_environment(), "HF_HUB_OFFLINE": "1"}
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        arguments = ["--models-dir", str(models_dir), "--one", name, "--out", out.name]
+        command = [sys.executable, "-m", __spec__.name, *arguments]
+        subprocess.run(command, check=True, env=environment)
+        raw = json.loads(Path(out.name).read_text(encoding="utf-8"))
+    raw["texts"] = tuple(raw["texts"])
+    raw["token_ids"] = tuple(map(tuple, raw["token_ids"]))
+    return Answers(**raw)
 
 
 def _shared_prefix(first: Sequence[int], second: Sequence[int]) -> float:
@@ -134,67 +128,66 @@ def _shared_prefix(first: Sequence[int], second: Sequence[int]) -> float:
     return same / max(len(first), len(second), 1)
 
 
-def _compare(full: Answers, int8: Answers) -> dict[str, object]:
+def _compare(full: list[Answers], int8: list[Answers]) -> dict[str, object]:
+    first, other = full[0], int8[0]
     rows = [
         {
             "question": question.text,
-            "bf16": {"answer": full.texts[index], "correct": full.correct()[index]},
-            "int8": {"answer": int8.texts[index], "correct": int8.correct()[index]},
-            "shared_prefix": round(_shared_prefix(full.token_ids[index], int8.token_ids[index]), 3),
+            "bf16": {"answer": first.texts[index], "correct": first.correct()[index]},
+            "int8": {"answer": other.texts[index], "correct": other.correct()[index]},
+            "shared_prefix": round(
+                _shared_prefix(first.token_ids[index], other.token_ids[index]), 3
+            ),
         }
         for index, question in enumerate(_QUESTIONS)
     ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    verdicts = list(zip(first.correct(), other.correct(), strict=True))
+    speeds = {
+        way: {
+            "bf16": [round(getattr(answers, f"{way}_tokens_per_s"), 1) for answers in full],
+            "int8": [round(getattr(answers, f"{way}_tokens_per_s"), 1) for answers in int8],
+            "int8_over_bf16": round(
+                statistics.median(
+                    getattr(new, f"{way}_tokens_per_s") / getattr(old, f"{way}_tokens_per_s")
+                    for old, new in zip(full, int8, strict=True)
+                ),
+                2,
+            ),
+        }
+        for way in ("alone", "together")
+    }
     return {
-        "scenario": "int8_quality",
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
         "questions": len(_QUESTIONS),
-        "correct": {"bf16": sum(full.correct()), "int8": sum(int8.correct())},
-        "same_verdict": sum(
-            left == right for left, right in zip(full.correct(), int8.correct(), strict=True)
-        ),
+        "correct": {"bf16": sum(first.correct()), "int8": sum(other.correct())},
+        "same_verdict": sum(left == right for left, right in verdicts),
         "identical_answers": sum(
-            left == right for left, right in zip(full.token_ids, int8.token_ids, strict=True)
+            left == right for left, right in zip(first.token_ids, other.token_ids, strict=True)
         ),
-        "tokens_per_s": {
-            "bf16": round(full.tokens_per_s, 1),
-            "int8": round(int8.tokens_per_s, 1),
-        },
+        "tokens_per_s": speeds,
         "rows": rows,
     }
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models-dir", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=_RESULT)
-    parser.add_argument("--one", choices=_VARIANTS, help="ask one variant, here")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", choices=(_BF16, _INT8), help="ask one variant, here")
+    parser.add_argument("--out", type=Path, help="where --one writes")
     options = parser.parse_args()
     if options.one:
         answers = ask(options.one, options.models_dir)
         options.out.write_text(json.dumps(asdict(answers)), encoding="utf-8")
         return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    full, int8 = (_ask_in_child(name, options.models_dir, options.out) for name in _VARIANTS)
+    full: list[Answers] = []
+    int8: list[Answers] = []
+    for _ in range(options.rounds):
+        full.append(_ask_in_child(_BF16, options.models_dir))
+        int8.append(_ask_in_child(_INT8, options.models_dir))
     report = _compare(full, int8)
-    options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    for index, question in enumerate(_QUESTIONS):
-        print(f"{question.text}")
-        print(f"  bf16 {full.correct()[index]!s:5} {full.texts[index][:90]!r}")
-        print(f"  int8 {int8.correct()[index]!s:5} {int8.texts[index][:90]!r}")
-    print({key: value for key, value in report.items() if key != "rows"})
+    print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=2))
+    print(f"kept in {keep('int8-quality', report).name}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ async def test_an_asset_is_kept_with_its_measures(
         width_px=media.width_px,
         height_px=media.height_px,
         duration_s=media.duration_s,
+        filename="a.png",
+        created_at=kept.created_at,
     )
+    assert kept.created_at is not None
     assert kept.asset_id.startswith("asset_")
     assert await assets.get(ada, kept.asset_id) == kept
 
