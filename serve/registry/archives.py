@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import fnmatch
 import hashlib
-import importlib.util
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -141,7 +141,9 @@ def _command(source: Source, folder: Path) -> list[str]:
 
 
 def _pip() -> list[str]:
-    if importlib.util.find_spec("pip") is not None:
+    # Not find_spec: looking for pip makes setuptools' import hook hand out the old distutils for
+    # the rest of the process, and torch fails on it later.
+    if any(importlib.metadata.distributions(name="pip")):
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip3") or shutil.which("pip")
     if found is None:
