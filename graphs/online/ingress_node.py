@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
+from graphs.online.active_run import RunPorts
 from graphs.online.perceive import Perceiver
-from graphs.online.runs import RunPorts, RunSupervisor
+from graphs.online.runs import RunSupervisor
 from graphs.stores import object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
+from graphs.online.active_run import ActiveRun, RunPorts
 from graphs.online.assemble import Seen, assemble
 from graphs.online.writer import LogWriter, seal
-from serve.domain.asks import Ask, Perceiving, RequestClock
-from serve.domain.catalogue import ServedModel
+from serve.domain.asks import Ask
 from serve.domain.errors import (
     EngineDead,
     InternalError,
@@ -42,14 +42,6 @@ from serve.domain.messages import (
     ToolCallStarted,
     Usage,
 )
-from serve.domain.ports import (
-    Assets,
-    Conversations,
-    Generator,
-    ImageEncoder,
-    Responses,
-    StreamLog,
-)
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
 from serve.observability.logging import request_id
 from serve.observability.metrics import (
@@ -70,45 +62,6 @@ _JANITOR_PERIOD_S = 30.0
 _CANCEL_WAIT_S = 10.0
 _SETTLE_POLL_S = 0.05
 _MAX_PERCEPTIONS_AT_ONCE = 8
-
-
-@dataclass(slots=True)
-class ActiveRun:
-    """``domain.asks.Run``: one response that this process is making."""
-
-    record: ResponseRecord
-    ask: Ask
-    caller: Caller
-    clock: RequestClock
-    history: tuple[Item, ...]
-    outcome: asyncio.Future[ResponseRecord]
-    task: asyncio.Task[None] | None = None
-    cancel_requested: bool = False
-    seen: dict[str, Seen] = field(default_factory=dict)
-
-    async def finished(self) -> ResponseRecord:
-        """Wait for the end; leaving early does not disturb the run."""
-        return await asyncio.shield(self.outcome)
-
-    def abandon(self) -> None:
-        """Stop, unless already done."""
-        if not self.outcome.done() and not self.cancel_requested and self.task is not None:
-            self.cancel_requested = True
-            self.task.cancel()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPorts:
-    """What a run needs. ``generators`` and ``models`` are by catalog name."""
-
-    responses: Responses
-    conversations: Conversations
-    assets: Assets
-    log: StreamLog
-    perceiving: Perceiving
-    images: ImageEncoder
-    generators: Mapping[str, Generator]
-    models: Mapping[str, ServedModel]
 
 
 class RunSupervisor:

@@ -55,6 +55,7 @@ class Supervisor:
         *,
         prepare: Sequence[str],
         migrate: Callable[[Settings], None],
+        before_graph: Callable[[Settings], None],
         on_ready: Callable[[Settings], None],
     ) -> None:
         """Start everything, watch it, and stop it in reverse order once told to.
@@ -62,6 +63,7 @@ class Supervisor:
         Args:
             prepare: Command that brings the models here.
             migrate: Brings the database up to date; gets settings with store addresses.
+            before_graph: Called before every start of the graph, while no graph runs.
             on_ready: Called once, when every part of the graph answers.
 
         Raises:
@@ -77,10 +79,11 @@ class Supervisor:
                 settings = self._stores.settings
                 self._report("Bringing the database up to date")
                 migrate(settings)
+                before_graph(settings)
                 self._graph = GraphProcess(settings, self._serve_config)
                 self._start_graph(self._graph)
                 on_ready(settings)
-                self._watch(self._graph)
+                self._watch(self._graph, before_graph)
             except StopRequested:
                 self._report("Stopping (once more to kill)")
             finally:
@@ -109,7 +112,7 @@ class Supervisor:
             time.sleep(_READY_POLL_S)
         self._report(f"Ready after {time.monotonic() - started:.0f} s")
 
-    def _watch(self, graph: GraphProcess) -> None:
+    def _watch(self, graph: GraphProcess, before_graph: Callable[[Settings], None]) -> None:
         backoff_s = _FIRST_BACKOFF_S
         started = time.monotonic()
         while True:
@@ -122,6 +125,7 @@ class Supervisor:
                 time.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
                 started = time.monotonic()
+                before_graph(self._stores.settings)
                 graph.start()
             time.sleep(_WATCH_S)
 

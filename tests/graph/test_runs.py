@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from serve.cli.up import settle_leftovers
 from serve.domain.asks import Ask
 from serve.domain.errors import (
     Conflict,
@@ -269,3 +270,23 @@ async def test_many_readers_of_one_run_read_the_same(
         async with asyncio.TaskGroup() as group:
             readers = [group.create_task(read()) for _ in range(5)]
         assert {reader.result() for reader in readers} == {"".join(words)}
+
+
+async def test_what_a_killed_server_left_open_is_settled_at_the_next_start(
+    database: Database,
+    migrated_dsn: str,
+    log: RedisStreamLog,
+    cache: StoredPerceptionCache,
+    ada: Caller,
+) -> None:
+    conversations = PostgresConversations(database)
+    conversation = await conversations.create(ada, title="", metadata={}, items=())
+    generator = ScriptedGenerator(log, hangs=True)
+    async with supervised(database, log, cache, generator) as runs:
+        run = await runs.start(ada, _ask(conversation_id=conversation.id))
+        await generator.began.wait()
+        # Nothing of this process gets to run after a kill -9; the row is as it is now.
+        assert await settle_leftovers(migrated_dsn) == (run.record.id,)
+        kept = await PostgresResponses(database).get(ada, run.record.id)
+        assert (kept.status, kept.error_code) == (ResponseStatus.FAILED, "engine_unavailable")
+        assert await PostgresResponses(database).active(ada, conversation.id) is None

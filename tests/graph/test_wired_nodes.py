@@ -19,8 +19,9 @@ from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
+from graphs.online.active_run import RunPorts
 from graphs.online.perceive import Perceiver
-from graphs.online.runs import RunPorts, RunSupervisor
+from graphs.online.runs import RunSupervisor
 from graphs.stores import ReplicaLog, ReplicaObjects
 from serve.config.settings import Settings, load_settings
 from serve.domain.asks import Ask
