@@ -41,7 +41,7 @@ class RequestEnvelope:
             return
         rid = _request_id(scope)
         token = request_id.set(rid)
-        status = 500
+        status: int | None = None
         seen_bytes = 0
 
         async def capped() -> Message:
@@ -67,12 +67,13 @@ class RequestEnvelope:
                 raise _too_large(self._max_body_bytes)
             await self._app(scope, capped, stamped)
         except Exception as error:
-            if status != 500:
+            if status is not None:
                 raise  # the status line is gone; the connection must break visibly
             await error_response(as_error(error))(scope, receive, stamped)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            REQUESTS.labels(route, f"{status // 100}xx").inc()
+            # No status: the client left before there was one.
+            REQUESTS.labels(route, f"{status // 100}xx" if status else "none").inc()
             request_id.reset(token)
 
 

@@ -10,7 +10,7 @@ _LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 
 REQUESTS = Counter(
     "polymodal_http_requests_total",
-    "HTTP requests by route template and status class.",
+    "HTTP requests by route template and status class; none: the client left first.",
     ("route", "status"),
     registry=REGISTRY,
 )
