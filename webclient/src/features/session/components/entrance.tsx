@@ -1,6 +1,7 @@
 import { AudioLines, Image, MessageSquareText } from "lucide-react";
 import type { ReactNode } from "react";
 import { Mark } from "@/components/ui/mark";
+import { useTheme } from "@/lib/theme";
 
 const SENSES = [
   { Icon: Image, word: "Show it", hue: "text-see" },
@@ -10,6 +11,7 @@ const SENSES = [
 
 /** The frame around the pages one sees before being signed in. */
 export function Entrance({ title, children }: { title: string; children: ReactNode }) {
+  useTheme();
   return (
     <main className="grid min-h-dvh lg:grid-cols-[1.1fr_1fr]">
       <div className="flex flex-col justify-between gap-10 px-6 py-8 sm:px-12 lg:bg-sunken lg:px-16 lg:py-14">
