@@ -148,7 +148,8 @@ async def test_answers_of_one_step_are_written_in_one_append(
     outcomes = await asyncio.gather(*map(generator.generate, requests))
     n_entries = sum(map(len, log.appends))
     assert n_entries == sum(outcome.next_seq for outcome in outcomes)
-    assert max(len({id_ for id_, _ in batch}) for batch in log.appends) == _BATCH
+    # Not always all: a token that ends inside a character says nothing until the next one.
+    assert max(len({id_ for id_, _ in batch}) for batch in log.appends) >= _BATCH - 2
     assert len(log.appends) < n_entries / 3
 
 
