@@ -171,7 +171,6 @@ class IngressNode:
                 runs=runs,
                 perceiving=perceiver,
                 text_encoder=self._text,
-                audio_encoder=self._sounds,
                 graph=GraphPing(
                     {
                         TEXT_ENCODER: self._text.ping,

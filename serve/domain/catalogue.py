@@ -30,11 +30,17 @@ class ServedModels:
         Raises:
             UnknownModel: the message names the choices.
         """
-        candidates = [model for model in self.models if model.role == role]
-        if not name:
-            return candidates[0]
-        for model in candidates:
-            if name in (model.name, *model.aliases):
-                return model
-        choices = ", ".join(model.name for model in candidates)
-        raise UnknownModel(f"no model {name!r} here; choose one of: {choices}", param="model")
+        candidates = tuple(model for model in self.models if model.role == role)
+        return _named(name, candidates) if name else candidates[0]
+
+    def named(self, name: str) -> ServedModel:
+        """The model of that name or alias, whatever its role. Raises ``UnknownModel``."""
+        return _named(name, self.models)
+
+
+def _named(name: str, candidates: tuple[ServedModel, ...]) -> ServedModel:
+    for model in candidates:
+        if name in (model.name, *model.aliases):
+            return model
+    choices = ", ".join(model.name for model in candidates)
+    raise UnknownModel(f"no model {name!r} here; choose one of: {choices}", param="model")

@@ -14,7 +14,6 @@ from serve.domain.catalogue import ServedModels
 from serve.domain.ports import (
     Accounts,
     Assets,
-    AudioEncoder,
     Conversations,
     ObjectStore,
     RateLimits,
@@ -51,7 +50,6 @@ class IngressPorts:
     runs: Runs
     perceiving: Perceiving
     text_encoder: TextEncoder
-    audio_encoder: AudioEncoder
     graph: Graph
     models: ServedModels
     limits: IngressLimits

@@ -25,6 +25,7 @@ from serve.domain.messages import (
     ToolCallStarted,
 )
 from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
+from serve.protocol.items import output_text
 from serve.protocol.responses import render_response
 
 STAGE_EVENT = "polymodal.stage"
@@ -48,7 +49,7 @@ class _Open:
                 "type": "message",
                 "role": "assistant",
                 "status": status,
-                "content": [_output_text(text)],
+                "content": [output_text(text)],
             }
         return {
             "id": self.item_id,
@@ -144,7 +145,7 @@ class ResponseEvents:
                 item_id=opened.item_id,
                 output_index=index,
                 content_index=0,
-                part=_output_text(""),
+                part=output_text(""),
             )
 
     def _text(self, text: str) -> Iterator[JsonObject]:
@@ -188,7 +189,7 @@ class ResponseEvents:
                 "response.output_text.done", **place, content_index=0, text=text, logprobs=[]
             )
             yield self._event(
-                "response.content_part.done", **place, content_index=0, part=_output_text(text)
+                "response.content_part.done", **place, content_index=0, part=output_text(text)
             )
         else:
             yield self._event(
@@ -235,10 +236,6 @@ class ResponseEvents:
             output_items=tuple(self._done),
         )
         yield self._event("response.failed", response=render_response(self._record))
-
-
-def _output_text(text: str) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def settled_record(record: ResponseRecord, events: Iterable[LogEvent]) -> ResponseRecord:

@@ -198,11 +198,11 @@ def _kept_content(message: InputMessage, media: Iterator[MediaRef]) -> list[Json
     for part in parts:
         match part:
             case InputText(text=text) if message.role == "assistant":
-                kept.append(_output_text(text))
+                kept.append(output_text(text))
             case InputText(text=text):
                 kept.append({"type": "input_text", "text": text})
             case OutputText(text=text):
-                kept.append(_output_text(text))
+                kept.append(output_text(text))
             case Refusal(refusal=text):
                 kept.append({"type": "refusal", "refusal": text})
             case _:
@@ -210,7 +210,8 @@ def _kept_content(message: InputMessage, media: Iterator[MediaRef]) -> list[Json
     return kept
 
 
-def _output_text(text: str) -> JsonObject:
+def output_text(text: str) -> JsonObject:
+    """A text part as the assistant writes it."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 

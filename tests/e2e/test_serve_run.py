@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from serve.config.settings import process_environment
 from tests.fixtures.running import QUICK, free_port
 from tests.fixtures.stores import S3Server
 
@@ -35,7 +36,7 @@ def environment(
     s3_server: S3Server,
 ) -> dict[str, str]:
     return {
-        **{name: text for name, text in os.environ.items() if not name.startswith("POLYMODAL_")},
+        **process_environment(),
         **s3_server.environment,
         "POLYMODAL_HOME": str(tmp_path),
         "POLYMODAL_MODELS_DIR": str(models_dir),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from serve.domain.catalogue import ServedModel
-from serve.domain.errors import UnknownModel
 from serve.domain.records import JsonObject
 from serve.ingress.authentication import Reader
 from serve.ingress.context import Ports
@@ -22,11 +21,7 @@ async def list_models(ports: Ports, _caller: Reader) -> JsonObject:
 @router.get("/{name}")
 async def retrieve(name: str, ports: Ports, _caller: Reader) -> JsonObject:
     """One model, by name or alias."""
-    for model in ports.models.models:
-        if name in (model.name, *model.aliases):
-            return _render(model)
-    choices = ", ".join(model.name for model in ports.models.models)
-    raise UnknownModel(f"no model {name!r} here; choose one of: {choices}", param="model")
+    return _render(ports.models.named(name))
 
 
 def _render(model: ServedModel) -> JsonObject:
