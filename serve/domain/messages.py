@@ -203,9 +203,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """Work for the generator. Its events go to the stream log under ``response_id``.
+    """Work for the generator. What it writes goes to the journal under ``response_id``.
 
-    ``first_seq`` is the sequence number of the first event the generator may write.
+    ``epoch`` and ``first_seq`` go into the generator's first ``Wrote``; every later one continues.
+    ``emitted_ids`` are the answer's tokens that the journal has already, from a generator that
+    died: the answer goes on behind them, after ``emitted_calls`` whole tool calls.
+    ``affinity``: requests with the same one profit from the same replica's prefix cache.
     ``tool_choice``: "auto", "none", "required" or the name of one tool.
     ``json_schema``: JSON Schema text the whole answer must satisfy; "{}" means any JSON object.
     """
@@ -214,7 +217,11 @@ class GenerationRequest:
     model: str
     messages: tuple[ChatMessage, ...]
     sampling: Sampling
-    first_seq: int
+    epoch: int = 1
+    first_seq: int = 0
+    emitted_ids: tuple[int, ...] = ()
+    emitted_calls: int = 0
+    affinity: str = ""
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
@@ -244,26 +251,7 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationOutcome:
-    """What a finished ``generate`` call returns; the text itself went through the log.
-
-    ``next_seq`` is the first sequence number the generator did not use. Times are seconds:
-    ``queue_s`` until the first token was scheduled, ``prefill_s`` to the first token,
-    ``decode_s`` from there to the last.
-    """
-
-    text: str
-    tool_calls: tuple[ToolCall, ...]
-    reason: FinishReason
-    usage: Usage
-    next_seq: int
-    queue_s: float
-    prefill_s: float
-    decode_s: float
-
-
-# --- anyone -> stream log -> ingress ----------------------------------------------------------
+# --- anyone -> journal -> ingress -------------------------------------------------------------
 
 
 class Stage(StrEnum):
@@ -296,8 +284,21 @@ class StageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """The request waits for capacity: ``place`` 1 is next. ``eta_s`` is a guess in seconds."""
+
+    place: int
+    eta_s: float
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Text to append to the answer, with the tokens it came from."""
+    """Text to append to the answer, with the tokens it came from.
+
+    After any delta that has tokens, the tokens so far amount to exactly the text so far: a safe
+    boundary, behind which another generator can go on.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
@@ -322,6 +323,21 @@ class ToolArgumentsDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Generated:
+    """The generator is done; its supervisor settles the response.
+
+    Seconds: ``queue_s`` until the first token was scheduled, ``prefill_s`` from there to the first
+    token, ``decode_s`` to the last. ``usage`` counts the tokens of earlier epochs too.
+    """
+
+    reason: FinishReason
+    usage: Usage
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Last event of every response that did not fail."""
 
@@ -342,9 +358,11 @@ class Failed:
 LogEvent = (
     StageStarted
     | StageFinished
+    | Queued
     | TextDelta
     | ToolCallStarted
     | ToolArgumentsDelta
+    | Generated
     | Finished
     | Failed
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from serve.domain.journal import JournalRecord, Notice, ResponseFold
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import (
     AudioPerception,
     Embeddings,
     FeatureRef,
-    GenerationOutcome,
     GenerationRequest,
     ImagePerception,
     LogEntry,
@@ -28,6 +29,7 @@ from serve.domain.records import (
     ResponseRecord,
     Scope,
     Session,
+    Unfinished,
     User,
 )
 
@@ -65,8 +67,8 @@ class AudioEncoder(Protocol):
 class Generator(Protocol):
     """Messages to text."""
 
-    async def generate(self, request: GenerationRequest) -> GenerationOutcome:
-        """Write the answer's events to the stream log, then say how it went.
+    async def generate(self, request: GenerationRequest) -> None:
+        """Write the answer's events to the journal, ``Generated`` last, and return.
 
         Cancelling the call stops the engine's sequence within one step. Raises ``UnknownModel``,
         ``ContextLengthExceeded``, ``InvalidRequest``, ``EngineDead``.
@@ -113,39 +115,77 @@ class PerceptionCache(Protocol):
         ...
 
 
-class StreamLog(Protocol):
-    """The ordered events of every response in flight."""
+class LiveResponse(Protocol):
+    """A response whose fold this process keeps up to date."""
 
-    async def append(self, entries: Iterable[tuple[str, LogEntry]]) -> None:
-        """Write events of one or many responses, ``(response_id, entry)``, in one round trip.
+    @property
+    def fold(self) -> ResponseFold:
+        """As far as this process has read. Belongs to the journal: look, do not touch."""
+        ...
 
-        Each response's entries must continue its sequence without a gap. An entry whose place
-        is already taken raises ``Conflict``: somebody else writes this response.
+    async def changed(self, version: int) -> int:
+        """Wait until the fold's version is above ``version``, and return it; starts at 0.
+
+        Raises ``StoreUnavailable`` when the store stays away for too long.
         """
         ...
 
-    def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncGenerator[LogEntry, None]:
-        """Every entry from ``from_seq`` on, in order, live, ending after a terminal event."""
+
+class Journal(Protocol):
+    """The records of all responses in flight, in one total order."""
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        """Write in one round trip, in this order; returns when they are in the store.
+
+        Sits out a restart of the store. A batch may then be there twice, which the fold forgives.
+        Raises ``StoreUnavailable`` after a while.
+        """
         ...
 
-    async def read(self, response_id: str) -> tuple[LogEntry, ...]:
-        """What is there now, from the start."""
+    def open(
+        self, response_id: str, *, is_new: bool = False
+    ) -> AbstractAsyncContextManager[LiveResponse]:
+        """Keep the fold of a response up to date while inside, complete from its beginning.
+
+        ``is_new``: nobody has written about it yet, so nothing needs to be read back. All who
+        open the same response in one process share one fold.
+        """
         ...
 
-    async def expire(self, response_id: str, after_s: int) -> None:
-        """Forget the log after a while; readers still following have that long to finish."""
+    def follow(
+        self, response_id: str, *, from_seq: int = 0
+    ) -> AsyncGenerator[Sequence[LogEntry], None]:
+        """Every entry from ``from_seq`` on, live and in order, in batches as they come.
+
+        Ends after the last entry of a response that ended.
+        """
         ...
 
-    async def request_cancel(self, response_id: str) -> None:
-        """Tell whoever runs this response, in any process, to stop."""
+    async def checkpoint(self, response_ids: Iterable[str]) -> None:
+        """Keep what this process has folded of them, so that readers need not go far back.
+
+        Every supervisor does this every few seconds for its own responses. Idempotent.
+        """
         ...
 
-    def cancellations(self) -> AsyncIterator[str]:
-        """Ids of responses whose cancel was requested from now on, anywhere."""
+    async def forget(self, response_id: str, after_s: int) -> None:
+        """Drop its checkpoint after a while; readers have that long to finish."""
         ...
 
     async def ping(self) -> None:
         """Raise ``StoreUnavailable`` unless it answers."""
+        ...
+
+
+class Notices(Protocol):
+    """What processes tell each other beside the journal."""
+
+    async def send(self, notice: Notice) -> None:
+        """Tell all processes. Raises ``StoreUnavailable``."""
+        ...
+
+    def listen(self) -> AsyncGenerator[Sequence[Notice], None]:
+        """Notices from now on, and cancels and revocations of the last minute, for who is late."""
         ...
 
 
@@ -352,18 +392,34 @@ class Conversations(Protocol):
 class Responses(Protocol):
     """Answers, from the moment they were asked for."""
 
-    async def begin(self, caller: Caller, record: ResponseRecord) -> None:
+    async def begin(
+        self, caller: Caller, record: ResponseRecord, *, supervisor: str, plan: JsonObject
+    ) -> None:
         """Commit the row and, inside a conversation, its input items, in one transaction.
 
-        Raises ``Conflict`` when the conversation already has a response in flight.
+        ``supervisor`` is the process that makes it; ``plan`` all that another one would need to
+        go on. Raises ``Conflict`` when the conversation already has a response in flight.
         """
         ...
 
-    async def settle(self, record: ResponseRecord) -> None:
+    async def settle(self, record: ResponseRecord) -> ResponseRecord:
         """Commit the final state; output items join the conversation; unstored rows vanish.
 
-        Settling a response that is already final changes nothing.
+        Returns what holds: the first one to settle decides, later ones change nothing and get
+        the record that is there.
         """
+        ...
+
+    async def started(self, response_id: str) -> None:
+        """A queued response is in progress now."""
+        ...
+
+    async def unfinished(self, supervisors_alive: Iterable[str]) -> tuple[Unfinished, ...]:
+        """Responses in flight whose supervisor is none of these, oldest first."""
+        ...
+
+    async def take_over(self, response_id: str, supervisor: str) -> None:
+        """Note the new supervisor."""
         ...
 
     async def get(self, caller: Caller, response_id: str) -> ResponseRecord: ...
@@ -378,10 +434,4 @@ class Responses(Protocol):
 
     async def active(self, caller: Caller, conversation_id: str) -> str | None:
         """Id of the response that is being made in this conversation, if any."""
-        ...
-
-    async def fail_unfinished(
-        self, *, older_than_s: float, code: str, message: str
-    ) -> tuple[str, ...]:
-        """Settle as failed what a crash left open; returns the ids."""
         ...

@@ -137,6 +137,15 @@ class ResponseRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A response in flight, as its row has it: enough for any process to go on with it."""
+
+    record: ResponseRecord
+    supervisor: str
+    plan: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Which part of a list. ``after``: id of the last object already seen."""
 
