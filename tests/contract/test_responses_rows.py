@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from serve.domain.errors import Conflict, InvalidRequest, NotFound
 from serve.domain.ids import new_id
 from serve.domain.messages import (
-    Failed,
     Finished,
     FinishReason,
     LogEntry,
@@ -20,7 +19,14 @@ from serve.domain.messages import (
     Usage,
 )
 from serve.domain.ports import Conversations, Responses
-from serve.domain.records import Caller, Item, Page, ResponseRecord, ResponseStatus
+from serve.domain.records import (
+    Caller,
+    Item,
+    JsonObject,
+    Page,
+    ResponseRecord,
+    ResponseStatus,
+)
 from serve.storage.postgres.conversations import PostgresConversations
 from serve.storage.postgres.pool import Database
 from serve.storage.postgres.responses import PostgresResponses
@@ -54,6 +60,17 @@ def asked(caller: Caller, **changes: object) -> ResponseRecord:
     return replace(record, **changes)  # type: ignore[arg-type]  # the test's own words
 
 
+async def begin(
+    responses: Responses,
+    caller: Caller,
+    record: ResponseRecord,
+    *,
+    supervisor: str = "here",
+    plan: JsonObject | None = None,
+) -> None:
+    await responses.begin(caller, record, supervisor=supervisor, plan=plan or {})
+
+
 def answered(record: ResponseRecord, text: str = "A cat.") -> ResponseRecord:
     usage = Usage(input_tokens=12, cached_tokens=4, output_tokens=3)
     return replace(
@@ -77,13 +94,13 @@ def answered(record: ResponseRecord, text: str = "A cat.") -> ResponseRecord:
 
 async def test_a_response_is_kept_from_its_beginning(responses: Responses, ada: Caller) -> None:
     record = asked(ada, background=True)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     assert await responses.get(ada, record.id) == record
 
 
 async def test_a_settled_response_comes_back_whole(responses: Responses, ada: Caller) -> None:
     record = asked(ada)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     done = answered(record)
     await responses.settle(done)
     assert await responses.get(ada, record.id) == done
@@ -91,16 +108,17 @@ async def test_a_settled_response_comes_back_whole(responses: Responses, ada: Ca
 
 async def test_settling_twice_changes_nothing(responses: Responses, ada: Caller) -> None:
     record = asked(ada)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     done = answered(record)
-    await responses.settle(done)
-    await responses.settle(replace(record, status=ResponseStatus.FAILED, error_code="late"))
+    assert await responses.settle(done) == done
+    late = replace(record, status=ResponseStatus.FAILED, error_code="late")
+    assert await responses.settle(late) == done
     assert await responses.get(ada, record.id) == done
 
 
 async def test_failure_is_kept_with_its_reason(responses: Responses, ada: Caller) -> None:
     record = asked(ada)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     failed = replace(
         record,
         status=ResponseStatus.FAILED,
@@ -117,7 +135,7 @@ async def test_others_see_and_change_nothing(
 ) -> None:
     talk = await conversations.create(ada, title="", metadata={}, items=())
     record = asked(ada, conversation_id=talk.id)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     for wrong in (record.id, "resp_none", "\x00"):
         for refused in (
             responses.get(eve, wrong),
@@ -129,7 +147,7 @@ async def test_others_see_and_change_nothing(
     with pytest.raises(NotFound):
         await responses.active(eve, talk.id)
     with pytest.raises(NotFound):
-        await responses.begin(eve, asked(eve, conversation_id=talk.id))
+        await begin(responses, eve, asked(eve, conversation_id=talk.id))
     await responses.settle(replace(answered(record), owner_id=eve.user_id))
     assert await responses.get(ada, record.id) == record
     assert [item.id for item in await conversations.all_items(ada, talk.id)] == [
@@ -139,9 +157,9 @@ async def test_others_see_and_change_nothing(
 
 async def test_an_id_is_taken_once(responses: Responses, ada: Caller) -> None:
     record = asked(ada)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     with pytest.raises(Conflict):
-        await responses.begin(ada, record)
+        await begin(responses, ada, record)
 
 
 async def test_an_unstored_response_vanishes_when_settled(
@@ -149,7 +167,7 @@ async def test_an_unstored_response_vanishes_when_settled(
 ) -> None:
     talk = await conversations.create(ada, title="", metadata={}, items=())
     record = asked(ada, stored=False, conversation_id=talk.id)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     assert await responses.get(ada, record.id) == record
     done = answered(record)
     await responses.settle(done)
@@ -169,7 +187,7 @@ async def test_turns_join_the_conversation_in_order(
     talk = await conversations.create(ada, title="", metadata={}, items=(greeting,))
     record = asked(ada, conversation_id=talk.id)
     assert await responses.active(ada, talk.id) is None
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     assert await responses.active(ada, talk.id) == record.id
     asked_item = replace(record.input_items[0], response_id=record.id)
     assert await conversations.all_items(ada, talk.id) == (greeting, asked_item)
@@ -189,14 +207,14 @@ async def test_a_conversation_has_one_response_in_flight(
     talk = await conversations.create(ada, title="", metadata={}, items=())
     contenders = [asked(ada, conversation_id=talk.id) for _ in range(4)]
     outcomes = await asyncio.gather(
-        *(responses.begin(ada, record) for record in contenders), return_exceptions=True
+        *(begin(responses, ada, record) for record in contenders), return_exceptions=True
     )
     assert outcomes.count(None) == 1
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 3
     assert len(await conversations.all_items(ada, talk.id)) == 1
     winner = contenders[outcomes.index(None)]
     await responses.settle(answered(winner))
-    await responses.begin(ada, asked(ada, conversation_id=talk.id))
+    await begin(responses, ada, asked(ada, conversation_id=talk.id))
 
 
 async def test_settling_and_beginning_at_once_never_lock_each_other_out(
@@ -204,17 +222,17 @@ async def test_settling_and_beginning_at_once_never_lock_each_other_out(
 ) -> None:
     talk = await conversations.create(ada, title="", metadata={}, items=())
     current = asked(ada, conversation_id=talk.id)
-    await responses.begin(ada, current)
+    await begin(responses, ada, current)
     for _ in range(10):
         following = asked(ada, conversation_id=talk.id)
         _, begun = await asyncio.gather(
             responses.settle(answered(current)),
-            responses.begin(ada, following),
+            begin(responses, ada, following),
             return_exceptions=True,
         )
         assert begun is None or isinstance(begun, Conflict)
         if begun is not None:
-            await responses.begin(ada, following)
+            await begin(responses, ada, following)
         current = following
 
 
@@ -223,7 +241,7 @@ async def test_deleting_a_response_leaves_what_was_said(
 ) -> None:
     talk = await conversations.create(ada, title="", metadata={}, items=())
     record = asked(ada, conversation_id=talk.id)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     done = answered(record)
     await responses.settle(done)
     await responses.delete(ada, record.id)
@@ -240,7 +258,7 @@ async def test_deleting_a_conversation_deletes_its_responses_even_unfinished(
 ) -> None:
     talk = await conversations.create(ada, title="", metadata={}, items=())
     record = asked(ada, conversation_id=talk.id)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     await conversations.delete(ada, talk.id)
     await responses.settle(answered(record))
     with pytest.raises(NotFound):
@@ -252,7 +270,7 @@ async def chained(responses: Responses, caller: Caller, n: int) -> list[Response
     for _ in range(n):
         before = records[-1].id if records else None
         record = asked(caller, previous_response_id=before)
-        await responses.begin(caller, record)
+        await begin(responses, caller, record)
         done = answered(record)
         await responses.settle(done)
         records.append(done)
@@ -280,7 +298,7 @@ async def test_a_chain_never_leads_to_another_owner(
 ) -> None:
     (hers,) = await chained(responses, ada, 1)
     thief = asked(eve, previous_response_id=hers.id)
-    await responses.begin(eve, thief)
+    await begin(responses, eve, thief)
     with pytest.raises(NotFound):
         await responses.chain(eve, thief.id)
 
@@ -292,42 +310,41 @@ async def test_an_endless_chain_is_refused(database: Database, ada: Caller) -> N
     with pytest.raises(InvalidRequest):
         await short.chain(ada, records[3].id)
     circle = asked(ada)
-    await short.begin(ada, replace(circle, previous_response_id=circle.id))
+    await begin(short, ada, replace(circle, previous_response_id=circle.id))
     with pytest.raises(InvalidRequest):
         await short.chain(ada, circle.id)
 
 
-async def test_what_a_crash_left_open_is_failed(
-    responses: Responses, conversations: Conversations, ada: Caller
+async def test_what_a_dead_supervisor_left_open_is_found_with_its_plan(
+    responses: Responses, ada: Caller
 ) -> None:
-    talk = await conversations.create(ada, title="", metadata={}, items=())
-    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    left_open = asked(ada, created_at=an_hour_ago, conversation_id=talk.id)
-    unstored = asked(ada, created_at=an_hour_ago, stored=False)
-    running, finished = asked(ada), asked(ada, created_at=an_hour_ago)
-    for record in (left_open, unstored, running, finished):
-        await responses.begin(ada, record)
+    left_open, running, finished = asked(ada), asked(ada), asked(ada)
+    await begin(responses, ada, left_open, supervisor="dead", plan={"tool_choice": "auto"})
+    await begin(responses, ada, running, supervisor="alive")
+    await begin(responses, ada, finished, supervisor="dead")
     await responses.settle(answered(finished))
-    lost = await responses.fail_unfinished(older_than_s=60, code="lost", message="try again")
-    assert set(lost) == {left_open.id, unstored.id}
-    failed = await responses.get(ada, left_open.id)
-    assert (failed.status, failed.error_code, failed.error_message) == (
-        ResponseStatus.FAILED,
-        "lost",
-        "try again",
-    )
-    assert failed.completed_at is not None
-    assert isinstance(failed.log[-1].event, Failed)
-    with pytest.raises(NotFound):
-        await responses.get(ada, unstored.id)
-    assert (await responses.get(ada, running.id)).status is ResponseStatus.IN_PROGRESS
-    assert (await responses.get(ada, finished.id)).status is ResponseStatus.COMPLETED
-    assert await responses.active(ada, talk.id) is None
+    found = [each for each in await responses.unfinished(["alive"]) if each.supervisor == "dead"]
+    assert [each.record.id for each in found] == [left_open.id]
+    assert found[0].plan == {"tool_choice": "auto"}
+    await responses.take_over(left_open.id, "alive")
+    await responses.take_over(finished.id, "alive")
+    assert left_open.id not in {each.record.id for each in await responses.unfinished(["alive"])}
+
+
+async def test_a_queued_response_starts_once(responses: Responses, ada: Caller) -> None:
+    record = asked(ada, status=ResponseStatus.QUEUED)
+    await begin(responses, ada, record)
+    assert (await responses.get(ada, record.id)).status is ResponseStatus.QUEUED
+    await responses.started(record.id)
+    assert (await responses.get(ada, record.id)).status is ResponseStatus.IN_PROGRESS
+    await responses.settle(answered(record))
+    await responses.started(record.id)
+    assert (await responses.get(ada, record.id)).status is ResponseStatus.COMPLETED
 
 
 async def test_any_answer_can_be_kept(responses: Responses, ada: Caller) -> None:
     record = asked(ada)
-    await responses.begin(ada, record)
+    await begin(responses, ada, record)
     await responses.settle(replace(answered(record, "a\x00b"), error_message="c\x00d"))
     kept = await responses.get(ada, record.id)
     assert kept.output_items[0].body["content"] == "a\ufffdb"

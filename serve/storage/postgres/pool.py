@@ -96,6 +96,7 @@ async def open_database(dsn: str, *, max_connections: int = 10) -> AsyncIterator
         timeout=_CONNECT_TIMEOUT_S,
         command_timeout=_STATEMENT_TIMEOUT_S,
         init=_prepare_connection,
+        reset=_keep_session,
         server_settings={
             "application_name": "polymodal",
             "timezone": "UTC",
@@ -130,6 +131,10 @@ async def _prepare_connection(connection: Any) -> None:
     await connection.set_type_codec(
         "text", schema="pg_catalog", encoder=_storable, decoder=_as_it_is, format="text"
     )
+
+
+async def _keep_session(_connection: Any) -> None:
+    """We never change a session's state, so nothing is worth a round trip to undo."""
 
 
 def _encode_jsonb(value: object) -> bytes:

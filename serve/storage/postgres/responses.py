@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import asyncpg
 
 from serve.domain.errors import Conflict, InvalidRequest, NotFound
-from serve.domain.messages import Failed, LogEntry, Usage
-from serve.domain.records import Caller, Item, JsonObject, ResponseRecord, ResponseStatus
+from serve.domain.messages import Usage
+from serve.domain.records import (
+    Caller,
+    Item,
+    JsonObject,
+    ResponseRecord,
+    ResponseStatus,
+    Unfinished,
+)
 from serve.storage.codec import log_entry_from_json, log_to_json, span_from_json, span_to_json
 from serve.storage.postgres.conversations import append_items
 from serve.storage.postgres.named_queries import load_queries
@@ -28,36 +34,41 @@ class PostgresResponses:
         self._max_chain = max_chain
         self._sql = load_queries("responses")
 
-    async def begin(self, caller: Caller, record: ResponseRecord) -> None:
+    async def begin(
+        self, caller: Caller, record: ResponseRecord, *, supervisor: str, plan: JsonObject
+    ) -> None:
         """Commit the row and, inside a conversation, its input items, in one transaction.
 
         Raises ``NotFound`` for a conversation that is not the caller's, ``Conflict`` when it has
         a response in flight, or the id is taken.
         """
-        async with self._database.transaction() as connection:
-            held = await connection.fetchrow(
-                self._sql["hold_conversation"], caller.user_id, record.conversation_id
-            )
-            if record.conversation_id is not None and held is None:
-                raise NotFound(f"no conversation {record.conversation_id!r}")
-            try:
-                await connection.execute(
-                    self._sql["insert_response"],
-                    record.id,
-                    caller.user_id,
-                    record.conversation_id,
-                    record.previous_response_id,
-                    record.model,
-                    record.status,
-                    record.background,
-                    record.stored,
-                    record.request,
-                    _items_to_json(record.input_items),
-                    record.created_at,
+        row = (
+            record.id,
+            caller.user_id,
+            record.conversation_id,
+            record.previous_response_id,
+            record.model,
+            record.status,
+            record.background,
+            record.stored,
+            record.request,
+            _items_to_json(record.input_items),
+            record.created_at,
+            supervisor,
+            plan,
+        )
+        try:
+            if record.conversation_id is None:
+                # One statement is a transaction already, and three round trips less.
+                await self._database.rows(self._sql["insert_response"], *row)
+                return
+            async with self._database.transaction() as connection:
+                held = await connection.fetchrow(
+                    self._sql["hold_conversation"], caller.user_id, record.conversation_id
                 )
-            except asyncpg.UniqueViolationError as exc:
-                raise Conflict(_why_refused(exc)) from exc
-            if record.conversation_id is not None:
+                if held is None:
+                    raise NotFound(f"no conversation {record.conversation_id!r}")
+                await connection.execute(self._sql["insert_response"], *row)
                 await append_items(
                     connection,
                     caller.user_id,
@@ -65,18 +76,21 @@ class PostgresResponses:
                     record.input_items,
                     response_id=record.id,
                 )
+        except asyncpg.UniqueViolationError as exc:
+            raise Conflict(_why_refused(exc)) from exc
 
-    async def settle(self, record: ResponseRecord) -> None:
+    async def settle(self, record: ResponseRecord) -> ResponseRecord:
         """Commit the final state; output items join the conversation; unstored rows vanish.
 
-        Settling a response that is already final, or was deleted meanwhile, changes nothing.
+        Returns what holds: the record given, unless the response was final already. One that was
+        deleted meanwhile stays so.
         """
         owner_id, response_id = record.owner_id, record.id
         async with self._database.transaction() as connection:
-            conversation_id = await connection.fetchval(
-                self._sql["conversation_of"], owner_id, response_id
-            )
-            await connection.execute(self._sql["hold_conversation"], owner_id, conversation_id)
+            if record.conversation_id is not None:
+                await connection.execute(
+                    self._sql["hold_conversation"], owner_id, record.conversation_id
+                )
             stored = await connection.fetchval(
                 self._sql["settle_response"],
                 owner_id,
@@ -94,17 +108,35 @@ class PostgresResponses:
                 [span_to_json(span) for span in record.trace],
             )
             if stored is None:
-                return
-            if conversation_id is not None and record.output_items:
+                row = await connection.fetchrow(self._sql["response"], owner_id, response_id)
+                return record if row is None else _record(row)
+            if record.conversation_id is not None and record.output_items:
                 await append_items(
                     connection,
                     owner_id,
-                    conversation_id,
+                    record.conversation_id,
                     record.output_items,
                     response_id=response_id,
                 )
             if not stored:
                 await connection.execute(self._sql["delete_response"], owner_id, response_id)
+        return record
+
+    async def started(self, response_id: str) -> None:
+        """A queued response is in progress now; harmless for any other."""
+        await self._database.rows(self._sql["mark_started"], response_id)
+
+    async def unfinished(self, supervisors_alive: Iterable[str]) -> tuple[Unfinished, ...]:
+        """Responses in flight whose supervisor is none of these, oldest first."""
+        rows = await self._database.rows(self._sql["unfinished"], list(supervisors_alive))
+        return tuple(
+            Unfinished(record=_record(row), supervisor=row["supervisor"], plan=row["plan"])
+            for row in rows
+        )
+
+    async def take_over(self, response_id: str, supervisor: str) -> None:
+        """Note the new supervisor of a response in flight."""
+        await self._database.rows(self._sql["take_over"], response_id, supervisor)
 
     async def get(self, caller: Caller, response_id: str) -> ResponseRecord:
         """Raises ``NotFound``."""
@@ -156,20 +188,6 @@ class PostgresResponses:
         async with self._database.transaction() as connection:
             await connection.execute(self._sql["discard_items"], response_id)
             await connection.execute(self._sql["discard_response"], response_id)
-
-    async def fail_unfinished(
-        self, *, older_than_s: float, code: str, message: str
-    ) -> tuple[str, ...]:
-        """Settle as failed what a crash left open; returns the ids."""
-        log = log_to_json([LogEntry(0, Failed(code, message, time.time()))])
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                self._sql["fail_unfinished"], older_than_s, code, message, log
-            )
-            unstored = [row["id"] for row in rows if not row["stored"]]
-            if unstored:
-                await connection.execute(self._sql["forget_unstored"], unstored)
-        return tuple(row["id"] for row in rows)
 
 
 def _why_refused(violation: asyncpg.UniqueViolationError) -> str:

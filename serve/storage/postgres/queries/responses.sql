@@ -1,10 +1,7 @@
 -- insert_response --
 INSERT INTO responses (id, owner_id, conversation_id, previous_response_id, model, status,
-                       background, stored, request, input_items, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
-
--- conversation_of --
-SELECT conversation_id FROM responses WHERE id = $2 AND owner_id = $1;
+                       background, stored, request, input_items, created_at, supervisor, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- hold_conversation --
 -- begin and settle both take the conversation first and the response second: no deadlock.
@@ -14,7 +11,7 @@ SELECT FROM conversations WHERE id = $2 AND owner_id = $1 FOR NO KEY UPDATE;
 UPDATE responses
    SET status = $3, output_items = $4, completed_at = $5, input_tokens = $6, cached_tokens = $7,
        output_tokens = $8, error_code = $9, error_message = $10, incomplete_reason = $11,
-       log = $12, trace = $13
+       log = $12, trace = $13, plan = '{}'
  WHERE id = $2 AND owner_id = $1 AND status IN ('queued', 'in_progress')
 RETURNING stored;
 
@@ -47,14 +44,16 @@ SELECT r.id, r.owner_id, r.conversation_id, r.previous_response_id, r.model, r.s
   FROM chain JOIN responses r ON r.id = chain.id
  ORDER BY chain.place;
 
--- fail_unfinished --
-UPDATE responses
-   SET status = 'failed', error_code = $2, error_message = $3, log = $4, completed_at = now()
- WHERE status IN ('queued', 'in_progress') AND created_at < now() - make_interval(secs => $1)
-RETURNING id, stored;
+-- mark_started --
+UPDATE responses SET status = 'in_progress' WHERE id = $1 AND status = 'queued';
 
--- forget_unstored --
-DELETE FROM responses WHERE id = ANY ($1::text[]);
+-- unfinished --
+SELECT * FROM responses
+ WHERE status IN ('queued', 'in_progress') AND supervisor <> ALL ($1::text[])
+ ORDER BY created_at;
+
+-- take_over --
+UPDATE responses SET supervisor = $2 WHERE id = $1 AND status IN ('queued', 'in_progress');
 
 -- discard_items --
 DELETE FROM items WHERE response_id = $1;

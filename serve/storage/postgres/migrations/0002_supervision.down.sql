@@ -1,0 +1,2 @@
+ALTER TABLE responses DROP COLUMN plan;
+ALTER TABLE responses DROP COLUMN supervisor;
