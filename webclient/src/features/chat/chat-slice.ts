@@ -16,10 +16,8 @@ export type LiveTurn = {
   answer: AnswerState;
 };
 
-export type Connection =
-  | { status: "connecting" }
-  | { status: "open" }
-  | { status: "waiting"; attempt: number };
+/** "away" only once it has lasted: a connection that is back at once was never missed. */
+export type Connection = "steady" | "away";
 
 export type ChatState = { turns: LiveTurn[]; connection: Connection };
 export type ChatRoot = { chat: ChatState };
@@ -28,7 +26,7 @@ type Address = { clientId: string | null; responseId: string | null };
 
 export const chatSlice = createSlice({
   name: "chat",
-  initialState: (): ChatState => ({ turns: [], connection: { status: "connecting" } }),
+  initialState: (): ChatState => ({ turns: [], connection: "steady" }),
   reducers: {
     turnStarted: (
       state,

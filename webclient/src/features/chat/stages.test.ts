@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { announcement, did, doing, memoryNote, summarizeStages } from "./stages";
+import { announcement, did, doing, inLine, memoryNote, summarizeStages, timeLeft } from "./stages";
 import type { StageEntry } from "./stream-reducer";
 
 const entry = (stage: StageEntry["stage"], over: boolean, cache: StageEntry["cache"] = "none", assetId: string | null = null): StageEntry => ({
@@ -26,8 +26,17 @@ describe("stages in words", () => {
     expect(stages.map((one) => one.stage)).toEqual(["listening", "writing"]);
   });
 
+  it("say where one stands in line, and for how long", () => {
+    expect(inLine({ place: 1, etaS: 4 })).toBe("Next in line");
+    expect(inLine({ place: 7, etaS: null })).toBe("Waiting in line, place 7");
+    expect(timeLeft({ place: 7, etaS: 0.2 })).toBe("about 1 s");
+    expect(timeLeft({ place: 7, etaS: 200 })).toBe("about 3 min");
+    expect(timeLeft({ place: 7, etaS: null })).toBeNull();
+    expect(announcement({ place: 7, etaS: 12 }, [])).toBe("Waiting in line, place 7");
+  });
+
   it("announce only what is going on", () => {
-    expect(announcement(summarizeStages([]))).toBe("Thinking");
-    expect(announcement(summarizeStages([entry("looking", true), entry("writing", false)]))).toBe("Writing");
+    expect(announcement(null, summarizeStages([]))).toBe("Thinking");
+    expect(announcement(null, summarizeStages([entry("looking", true), entry("writing", false)]))).toBe("Writing");
   });
 });

@@ -1,6 +1,6 @@
 import type { StageName } from "@/api/types";
 import { count } from "@/lib/format";
-import type { StageEntry } from "./stream-reducer";
+import type { QueuePlace, StageEntry } from "./stream-reducer";
 
 export type StageSummary = {
   stage: StageName;
@@ -63,8 +63,20 @@ export function memoryNote({ total, fromMemory }: StageSummary): string | null {
   return fromMemory === total ? "from memory" : `${fromMemory} from memory`;
 }
 
+/** "Waiting in line, place 3"; without the time left, which would be read out every second. */
+export function inLine({ place }: QueuePlace): string {
+  return place === 1 ? "Next in line" : `Waiting in line, place ${place}`;
+}
+
+/** "about 12 s", "about 3 min"; null when the server cannot tell. */
+export function timeLeft({ etaS }: QueuePlace): string | null {
+  if (etaS === null) return null;
+  return etaS < 90 ? `about ${Math.max(1, Math.round(etaS))} s` : `about ${Math.round(etaS / 60)} min`;
+}
+
 /** One sentence for screen readers: the stage that is running now. */
-export function announcement(stages: readonly StageSummary[]): string {
+export function announcement(queue: QueuePlace | null, stages: readonly StageSummary[]): string {
+  if (queue !== null) return inLine(queue);
   const running = stages.findLast((stage) => stage.state === "started");
   return running === undefined ? "Thinking" : doing(running);
 }

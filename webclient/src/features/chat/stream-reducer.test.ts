@@ -106,3 +106,21 @@ describe("stages", () => {
     expect(answer).toMatchObject({ text: "a", stages: [{ stage: "looking" }] });
   });
 });
+
+describe("a place in line", () => {
+  const queued = (place: number): StreamEvent => ({ kind: "queued", sequence: 0, place, etaS: 2 * place });
+
+  it("is the last one told", () => {
+    expect(play([created, queued(3), queued(2)]).queue).toEqual({ place: 2, etaS: 4 });
+  });
+
+  it("is over when the work begins", () => {
+    expect(play([created, queued(1), looking("started")]).queue).toBeNull();
+    expect(play([created, queued(1), delta(1, "a")]).queue).toBeNull();
+    expect(play([created, queued(1), completed(1, "")]).queue).toBeNull();
+  });
+
+  it("does not come back once there are words", () => {
+    expect(play([created, delta(1, "a"), queued(4)]).queue).toBeNull();
+  });
+});

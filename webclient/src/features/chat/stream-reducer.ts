@@ -11,8 +11,13 @@ export type StageEntry = {
   cache: CacheUse;
 };
 
+/** Where a question stands in line; place 1 is next. */
+export type QueuePlace = { place: number; etaS: number | null };
+
 type Progress = {
   text: string;
+  /** Null once the work has begun. */
+  queue: QueuePlace | null;
   stages: StageEntry[];
   /** Number of the last event applied; a reconnect asks for what comes after it. */
   lastSequence: number;
@@ -34,6 +39,7 @@ export type AnswerState = Progress &
 export const WAITING: AnswerState = {
   status: "waiting",
   text: "",
+  queue: null,
   stages: [],
   lastSequence: -1,
   early: [],
@@ -55,6 +61,7 @@ export function hasGap(answer: AnswerState): boolean {
 export function reduceStream(answer: AnswerState, event: StreamEvent): AnswerState {
   if (isOver(answer)) return answer;
   if (event.kind === "stage") return withStage(answer, event);
+  if (event.kind === "queued") return inLine(answer, event);
   if (event.kind === "finished") return finish(answer, event);
   if (event.sequence <= answer.lastSequence) return answer;
   // A stream's first event may have any number: a server may count from zero or from one.
@@ -81,7 +88,9 @@ function apply(answer: AnswerState, event: StreamEvent): AnswerState {
     case "other":
       return { ...progress, status: "streaming" };
     case "delta":
-      return { ...progress, status: "streaming", text: answer.text + event.text };
+      return { ...progress, status: "streaming", queue: null, text: answer.text + event.text };
+    case "queued":
+      return inLine(answer, event);
     case "stage":
       return withStage(answer, event);
     case "finished":
@@ -111,6 +120,7 @@ function finish(answer: AnswerState, event: StreamEvent & { kind: "finished" }):
     ...progressOf(caughtUp),
     lastSequence: Math.max(event.sequence, caughtUp.lastSequence),
     text: event.text ?? caughtUp.text,
+    queue: null,
   };
   const { outcome, usage } = event;
   switch (outcome.status) {
@@ -127,17 +137,22 @@ function finish(answer: AnswerState, event: StreamEvent & { kind: "finished" }):
   }
 }
 
+/** An old subscription may still tell of the line when a newer one has told of words. */
+function inLine(answer: AnswerState, { place, etaS }: StreamEvent & { kind: "queued" }): AnswerState {
+  return answer.text === "" ? { ...answer, queue: { place, etaS } } : answer;
+}
+
 function withStage(answer: AnswerState, event: StreamEvent & { kind: "stage" }): AnswerState {
   const { stage, assetId, state, cache } = event;
   const entry: StageEntry = { stage, assetId, state, cache };
   const at = answer.stages.findIndex((one) => one.stage === stage && one.assetId === assetId);
   const known = answer.stages[at];
-  if (known === undefined) return { ...answer, stages: [...answer.stages, entry] };
+  if (known === undefined) return { ...answer, queue: null, stages: [...answer.stages, entry] };
   // A replayed "started" never reopens a finished stage.
   if (known.state === "finished") return answer;
-  return { ...answer, stages: answer.stages.with(at, entry) };
+  return { ...answer, queue: null, stages: answer.stages.with(at, entry) };
 }
 
-function progressOf({ text, stages, lastSequence, early }: AnswerState): Progress {
-  return { text, stages, lastSequence, early };
+function progressOf({ text, queue, stages, lastSequence, early }: AnswerState): Progress {
+  return { text, queue, stages, lastSequence, early };
 }

@@ -37,7 +37,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
     case "streaming":
       return (
         <AnswerFrame busy>
-          <StageLine stages={answer.stages} stopping={stopping} />
+          <StageLine queue={answer.queue} stages={answer.stages} stopping={stopping} />
           {answer.text !== "" && <Markdown text={answer.text} />}
         </AnswerFrame>
       );

@@ -2,10 +2,9 @@ import type { Connection } from "../chat-slice";
 
 /** Says that the connection is away; answers are still written on the server meanwhile. */
 export function ConnectionNote({ connection }: { connection: Connection }) {
-  const away = connection.status === "waiting" && connection.attempt > 1;
   return (
     <div role="status" className="empty:hidden">
-      {away && (
+      {connection === "away" && (
         <p className="mb-2 flex items-center gap-2.5 px-2 text-sm text-ink-soft">
           <span aria-hidden className="animate-breathe size-2 rounded-full bg-hear" />
           Reconnecting. Nothing is lost.

@@ -1,21 +1,26 @@
-import { Check } from "lucide-react";
+import { Check, Hourglass } from "lucide-react";
 import { cx } from "@/components/ui/cx";
-import { announcement, did, doing, memoryNote, summarizeStages } from "../stages";
-import type { StageEntry } from "../stream-reducer";
+import { announcement, did, doing, inLine, memoryNote, summarizeStages, timeLeft } from "../stages";
+import type { QueuePlace, StageEntry } from "../stream-reducer";
 import { STAGE_LOOK } from "./stage-look";
 
-type StageLineProps = { stages: readonly StageEntry[]; stopping: boolean };
+type StageLineProps = {
+  queue: QueuePlace | null;
+  stages: readonly StageEntry[];
+  stopping: boolean;
+};
 
 /** What happens to the question right now. The sentence is announced; the picture of it is not. */
-export function StageLine({ stages, stopping }: StageLineProps) {
+export function StageLine({ queue, stages, stopping }: StageLineProps) {
   const summaries = summarizeStages(stages);
   return (
     <div className="animate-rise">
       <p role="status" className="sr-only">
-        {stopping ? "Stopping" : announcement(summaries)}
+        {stopping ? "Stopping" : announcement(queue, summaries)}
       </p>
       <ul aria-hidden className="flex min-h-7 flex-wrap items-center gap-y-1 text-sm">
-        {summaries.length === 0 && <Waiting word="Thinking" />}
+        {queue !== null && <InLine queue={queue} />}
+        {queue === null && summaries.length === 0 && <Waiting word="Thinking" />}
         {summaries.map((summary, index) => {
           const { Icon, text } = STAGE_LOOK[summary.stage];
           const over = summary.state === "finished";
@@ -41,6 +46,17 @@ export function StageLine({ stages, stopping }: StageLineProps) {
 export function MemoryTag({ note }: { note: string }) {
   return (
     <span className="rounded-full bg-accent-wash px-2 py-px text-xs font-medium text-accent">{note}</span>
+  );
+}
+
+function InLine({ queue }: { queue: QueuePlace }) {
+  const left = timeLeft(queue);
+  return (
+    <li className="mr-3 flex items-center gap-1.5 font-medium text-ink-soft">
+      <Hourglass className="animate-breathe size-4" />
+      {inLine(queue)}
+      {left !== null && <span className="font-normal text-ink-faint tabular-nums">{left}</span>}
+    </li>
   );
 }
 

@@ -24,17 +24,25 @@ type Listeners = {
   onLost: (attempt: number) => void;
   /** The server does not know this browser; it makes no sense to come back before signing in. */
   onSignedOut: () => void;
+  /** Whether somebody waits for words, so that a silent connection must be found out soon. */
+  isBusy: () => boolean;
 };
 
 /** The server's own close code for a session that is unknown or over. */
 const CLOSE_UNAUTHENTICATED = 4401;
 
-const FIRST_DELAY_MS = 400;
-const MAX_DELAY_MS = 15_000;
-/** Proxies close connections that are silent for a minute. */
-const PING_EVERY_MS = 25_000;
-/** Without any word from the server for this long the connection counts as dead. */
-const SILENCE_MS = 60_000;
+/** Another server takes over at once where one was killed, so the first attempt is nearly immediate. */
+const FIRST_DELAY_MS = 100;
+const MAX_DELAY_MS = 5_000;
+const LOOK_EVERY_MS = 500;
+/** Silence after which the server is asked whether it is there, while words are waited for. */
+const BUSY_SILENCE_MS = 1_000;
+/** And while none are: proxies close connections that are silent for a minute. */
+const IDLE_SILENCE_MS = 25_000;
+/** How long the server may take to answer that. */
+const ANSWER_PATIENCE_MS = 2_000;
+/** Longer: a server that is short of time must not be knocked at ever again. */
+const OPEN_PATIENCE_MS = 5_000;
 
 /** Milliseconds before attempt number `attempt` (from 1), spread so that clients do not return as one. */
 export function backoffMs(attempt: number, random: number): number {
@@ -48,33 +56,55 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
   let attempt = 0;
   let closed = false;
   let heardAt = 0;
+  /** Until when the server owes us an answer, to our knock or to our ping. Null when it does not. */
+  let owedUntil: number | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
 
   const connect = () => {
     clearTimeout(retry);
     const next = new WebSocket(url);
     socket = next;
+    owedUntil = Date.now() + OPEN_PATIENCE_MS;
     next.onopen = () => {
-      heardAt = Date.now();
+      if (socket !== next) return;
+      hear();
       listeners.onOpen();
     };
     next.onmessage = ({ data }: MessageEvent<unknown>) => {
-      heardAt = Date.now();
+      if (socket !== next) return;
+      hear();
       // Not when it opens: a server that accepts and hangs up at once would be called without pause.
       attempt = 0;
       const message = typeof data === "string" ? parseServerMessage(data) : null;
       if (message !== null) listeners.onMessage(message);
     };
     next.onclose = ({ code }) => {
-      if (closed || socket !== next) return;
+      if (socket !== next) return;
       if (code === CLOSE_UNAUTHENTICATED) {
+        socket = null;
+        closed = true;
         listeners.onSignedOut();
-        return;
-      }
-      attempt += 1;
-      retry = setTimeout(connect, backoffMs(attempt, Math.random()));
-      listeners.onLost(attempt);
+      } else lose();
     };
+  };
+
+  const hear = () => {
+    heardAt = Date.now();
+    owedUntil = null;
+  };
+
+  /** A dead peer never confirms a close, so its socket is left to the browser. */
+  const leave = () => {
+    const left = socket;
+    socket = null;
+    left?.close();
+  };
+
+  const lose = () => {
+    leave();
+    attempt += 1;
+    retry = setTimeout(connect, backoffMs(attempt, Math.random()));
+    listeners.onLost(attempt);
   };
 
   const send = (message: ClientMessage): boolean => {
@@ -83,17 +113,27 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
     return true;
   };
 
-  const heartbeat = setInterval(() => {
-    if (socket?.readyState !== WebSocket.OPEN) return;
-    if (Date.now() - heardAt > SILENCE_MS) socket.close();
-    else send({ type: "ping" });
-  }, PING_EVERY_MS);
+  const ping = () => {
+    if (send({ type: "ping" })) owedUntil ??= Date.now() + ANSWER_PATIENCE_MS;
+  };
 
+  const look = () => {
+    if (socket === null) return;
+    const now = Date.now();
+    if (owedUntil !== null) {
+      if (now > owedUntil) lose();
+    } else if (now - heardAt > (listeners.isBusy() ? BUSY_SILENCE_MS : IDLE_SILENCE_MS)) ping();
+  };
+  const watch = setInterval(look, LOOK_EVERY_MS);
+
+  /** The network is back, or somebody looks at the page again: find out now how things stand. */
   const comeBackNow = () => {
-    if (closed || socket?.readyState === WebSocket.OPEN || socket?.readyState === WebSocket.CONNECTING) return;
-    connect();
+    if (closed || document.visibilityState === "hidden") return;
+    if (socket === null) connect();
+    else ping();
   };
   window.addEventListener("online", comeBackNow);
+  document.addEventListener("visibilitychange", comeBackNow);
 
   connect();
   return {
@@ -101,9 +141,10 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
     close: () => {
       closed = true;
       clearTimeout(retry);
-      clearInterval(heartbeat);
+      clearInterval(watch);
       window.removeEventListener("online", comeBackNow);
-      socket?.close();
+      document.removeEventListener("visibilitychange", comeBackNow);
+      leave();
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { Store, ThunkDispatch, UnknownAction } from "@reduxjs/toolkit";
 import type { InputPart } from "@/api/types";
 import { baseApi } from "@/lib/base-api";
-import { problemOf } from "@/lib/problem";
+import { problemOf, type Problem } from "@/lib/problem";
 import { sessionEnded } from "@/lib/session-slice";
 import { chatApi } from "../api/chat-api";
 import {
@@ -18,7 +18,7 @@ import {
   type LiveTurn,
 } from "../chat-slice";
 import { hasGap, isOver } from "../stream-reducer";
-import { openChatSocket } from "./chat-socket";
+import { backoffMs, openChatSocket } from "./chat-socket";
 import type { ServerMessage } from "./parse-message";
 
 export type LiveAnswers = {
@@ -28,12 +28,29 @@ export type LiveAnswers = {
   close: () => void;
 };
 
-export type ChatStore = Pick<Store<ChatRoot>, "getState"> & {
+type ItemsRoot = Parameters<ReturnType<typeof chatApi.endpoints.getItems.select>>[0];
+
+export type ChatStore = Pick<Store<ChatRoot & ItemsRoot>, "getState"> & {
   dispatch: ThunkDispatch<unknown, undefined, UnknownAction>;
 };
 
 /** How long a missing event is waited for before it is asked for, and again before it is given up. */
 const GAP_PATIENCE_MS = 800;
+/** A connection that is back sooner was never away, as far as a person is concerned. */
+const AWAY_AFTER_MS = 1_500;
+/** Failed attempts to connect after which a REST call asks whether we are signed out. */
+const SUSPICIOUS_ATTEMPT = 4;
+/** What a subscription may be refused with while the answer itself goes on. */
+const PASSING: readonly string[] = [
+  "store_unavailable",
+  "engine_unavailable",
+  "overloaded",
+  "rate_limit_exceeded",
+  "node_timeout",
+  "internal_error",
+];
+/** With the pauses between them, half a minute. */
+const MAX_TRIES = 10;
 
 /** Unlike randomUUID, this also exists on plain http pages. */
 function newClientId(): string {
@@ -42,9 +59,14 @@ function newClientId(): string {
 
 /** Keeps the store in step with the answers being written, over one connection that may break. */
 export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
-  /** Questions handed to a connection; whether the server got them is told by its events. */
-  const handedOver = new Set<string>();
-  const gapTimers = new Map<string, ReturnType<typeof setTimeout>>();
+  /**
+   * Questions handed to a connection, with the responses that were there before. Whether the
+   * server got them is told by its events.
+   */
+  const handedOver = new Map<string, ReadonlySet<string | null>>();
+  const handedOverAgain = new Set<string>();
+  const tries = new Map<string, number>();
+  const timers = new Map<string, ReturnType<typeof setTimeout>>();
   const turns = () => store.getState().chat.turns;
 
   const handOver = (turn: LiveTurn) => {
@@ -56,32 +78,67 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
         input: [{ role: "user", content: turn.question ?? [] }],
       },
     });
-    if (sent) handedOver.add(turn.clientId);
+    if (sent && !handedOver.has(turn.clientId)) {
+      const items = chatApi.endpoints.getItems.select(turn.conversationId)(store.getState()).data;
+      handedOver.set(turn.clientId, new Set(items?.map((item) => item.response_id)));
+    }
   };
 
   const subscribe = (responseId: string, lastSequence: number) =>
     socket.send({ type: "response.subscribe", response_id: responseId, starting_after: lastSequence });
 
+  /** One timer per key; a second one for the same key is not set. */
+  const later = (key: string, delayMs: number, act: () => void) => {
+    if (timers.has(key)) return;
+    const timer = setTimeout(() => {
+      timers.delete(key);
+      act();
+    }, delayMs);
+    timers.set(key, timer);
+  };
+
+  const forget = (key: string) => {
+    clearTimeout(timers.get(key));
+    timers.delete(key);
+  };
+
+  /** Acts a little later than the last time for this key; false when that was often enough. */
+  const tryAgain = (key: string, act: () => void): boolean => {
+    const n = (tries.get(key) ?? 0) + 1;
+    if (n > MAX_TRIES) return false;
+    tries.set(key, n);
+    later(`again ${key}`, backoffMs(n, Math.random()), act);
+    return true;
+  };
+
   /** The connection broke between the question and the first event: was it received? */
   const recover = async (turn: LiveTurn) => {
-    const active = await store.dispatch(
-      chatApi.endpoints.getActiveResponse.initiate(turn.conversationId, {
-        forceRefetch: true,
-        subscribe: false,
-      }),
+    const { data: items, error } = await store.dispatch(
+      chatApi.endpoints.getItems.initiate(turn.conversationId, { forceRefetch: true, subscribe: false }),
     );
-    const responseId = active.data?.response_id ?? null;
     const now = findTurn({ turns: turns() }, { clientId: turn.clientId, responseId: null });
     if (now?.responseId !== null || isOver(now.answer)) return;
-    if (responseId !== null && !turns().some((one) => one.responseId === responseId)) {
-      store.dispatch(turnAdopted({ clientId: turn.clientId, responseId }));
-      subscribe(responseId, -1);
-      return;
+    const old = new Set([...(handedOver.get(turn.clientId) ?? []), ...turns().map((one) => one.responseId)]);
+    const ours = items?.findLast((item) => item.response_id !== null && !old.has(item.response_id));
+    if (ours?.response_id != null) {
+      store.dispatch(turnAdopted({ clientId: turn.clientId, responseId: ours.response_id }));
+      subscribe(ours.response_id, -1);
+    } else if (items !== undefined && !handedOverAgain.has(turn.clientId)) {
+      handedOverAgain.add(turn.clientId);
+      handOver(turn);
+    } else if (error === undefined || !tryAgain(turn.clientId, () => void recover(now))) {
+      const problem = problemOf("connection_lost", "");
+      store.dispatch(turnFailed({ clientId: turn.clientId, responseId: null, problem }));
+      refresh(turn.conversationId);
     }
-    const problem = problemOf("connection_lost", "");
-    store.dispatch(turnFailed({ clientId: turn.clientId, responseId: null, problem }));
-    refresh(turn.conversationId);
   };
+
+  /** The answer is being written all the same: ask for it again a little later. */
+  const subscribeAgain = (responseId: string) =>
+    tryAgain(responseId, () => {
+      const now = findTurn({ turns: turns() }, { clientId: null, responseId });
+      if (now !== undefined && !isOver(now.answer)) subscribe(responseId, now.answer.lastSequence);
+    });
 
   const refresh = (conversationId: string) =>
     store.dispatch(
@@ -89,7 +146,8 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
     );
 
   const onOpen = () => {
-    store.dispatch(connectionChanged({ status: "open" }));
+    forget("away");
+    store.dispatch(connectionChanged("steady"));
     for (const turn of turns().filter((one) => !isOver(one.answer))) {
       if (turn.responseId !== null) {
         subscribe(turn.responseId, turn.answer.lastSequence);
@@ -100,9 +158,8 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
   };
 
   const watchGap = (turn: LiveTurn, triesLeft: number) => {
-    if (!hasGap(turn.answer) || gapTimers.has(turn.clientId)) return;
-    const timer = setTimeout(() => {
-      gapTimers.delete(turn.clientId);
+    if (!hasGap(turn.answer)) return;
+    later(`gap ${turn.clientId}`, GAP_PATIENCE_MS, () => {
       const now = findTurn({ turns: turns() }, turn);
       if (now?.responseId == null || !hasGap(now.answer)) return;
       if (triesLeft === 0) store.dispatch(gapGivenUp(now.clientId));
@@ -110,8 +167,14 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
         subscribe(now.responseId, now.answer.lastSequence);
         watchGap(now, triesLeft - 1);
       }
-    }, GAP_PATIENCE_MS);
-    gapTimers.set(turn.clientId, timer);
+    });
+  };
+
+  const onRefused = (turn: LiveTurn, problem: Problem) => {
+    const { clientId, responseId } = turn;
+    if (responseId !== null && PASSING.includes(problem.code) && subscribeAgain(responseId)) return;
+    store.dispatch(turnFailed({ clientId, responseId, problem }));
+    refresh(turn.conversationId);
   };
 
   const onMessage = (message: ServerMessage) => {
@@ -119,10 +182,10 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
     const before = findTurn({ turns: turns() }, message);
     if (before === undefined) return;
     if (message.kind === "error") {
-      store.dispatch(turnFailed(message));
-      refresh(before.conversationId);
+      onRefused(before, message.problem);
       return;
     }
+    tries.delete(message.responseId);
     store.dispatch(eventReceived(message));
     const after = findTurn({ turns: turns() }, message);
     if (after === undefined) return;
@@ -135,10 +198,10 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
   };
 
   const onLost = (attempt: number) => {
-    store.dispatch(connectionChanged({ status: "waiting", attempt }));
+    later("away", AWAY_AFTER_MS, () => store.dispatch(connectionChanged("away")));
     // A refused handshake tells a browser nothing; any REST call finds out whether we are signed out.
     const open = turns().find((turn) => !isOver(turn.answer));
-    if (attempt === 2 && open !== undefined) {
+    if (attempt === SUSPICIOUS_ATTEMPT && open !== undefined) {
       void store.dispatch(
         chatApi.endpoints.getActiveResponse.initiate(open.conversationId, {
           forceRefetch: true,
@@ -153,6 +216,7 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
     onMessage,
     onLost,
     onSignedOut: () => store.dispatch(sessionEnded()),
+    isBusy: () => turns().some((turn) => !isOver(turn.answer)),
   });
 
   return {
@@ -174,7 +238,7 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
       if (!sent) void store.dispatch(chatApi.endpoints.cancelResponse.initiate(turn.responseId));
     },
     close: () => {
-      gapTimers.forEach((timer) => clearTimeout(timer));
+      timers.forEach((timer) => clearTimeout(timer));
       socket.close();
     },
   };

@@ -58,6 +58,17 @@ describe("a message from the server", () => {
     });
   });
 
+  it("tells the place in line", () => {
+    const stage = { type: "polymodal.stage", stage: "queued", sequence_number: 1, place: 3, eta_s: 12.5 };
+    expect(parseServerMessage(envelope(stage))).toMatchObject({
+      event: { kind: "queued", sequence: 1, place: 3, etaS: 12.5 },
+    });
+    expect(parseServerMessage(envelope({ ...stage, eta_s: null }))).toMatchObject({
+      event: { place: 3, etaS: null },
+    });
+    expect(parseServerMessage(envelope({ ...stage, place: null }))).toBeNull();
+  });
+
   it("counts events it does not know, so that no gap appears", () => {
     const text = envelope({ type: "response.brand_new", sequence_number: 2 });
     expect(parseServerMessage(text)).toMatchObject({ event: { kind: "other", sequence: 2 } });

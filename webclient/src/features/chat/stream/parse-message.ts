@@ -14,6 +14,8 @@ export type StreamEvent =
   | { kind: "delta"; sequence: number; text: string }
   | { kind: "finished"; sequence: number; outcome: Outcome; text: string | null; usage: Usage | null }
   | { kind: "other"; sequence: number }
+  /** Waiting for a free place; like stages, without a number of its own. */
+  | { kind: "queued"; sequence: number; place: number; etaS: number | null }
   | {
       kind: "stage";
       /** That of the event before: stages have no number of their own. */
@@ -74,6 +76,11 @@ function parseStreamEvent(event: unknown): StreamEvent | null {
     case "response.failed":
       return parseFinish(event.type, sequence, event.response);
     case "polymodal.stage":
+      if (event.stage === "queued") {
+        const { place, eta_s } = event;
+        if (typeof place !== "number") return null;
+        return { kind: "queued", sequence, place, etaS: typeof eta_s === "number" ? eta_s : null };
+      }
       return isStage(event.stage)
         ? {
             kind: "stage",
