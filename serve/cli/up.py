@@ -11,14 +11,11 @@ from typing import Final
 from serve.cli.accounts import ensure_admin, opened_accounts, setup_link
 from serve.cli.console import Console
 from serve.config.settings import Settings
-from serve.domain.errors import EngineDead, StoreUnavailable
 from serve.embedded.stores import reachable_postgres
 from serve.embedded.supervisor import Supervisor
 from serve.registry.catalog import catalog
 from serve.registry.specs import Role
 from serve.storage.postgres.migrate import migrate
-from serve.storage.postgres.pool import open_database
-from serve.storage.postgres.responses import PostgresResponses
 
 _SERVE_CONFIG: Final = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 
@@ -40,7 +37,6 @@ def run_up(options: argparse.Namespace, settings: Settings) -> int:
     Supervisor(settings, options.config.absolute(), console.step).run(
         prepare=prepare_command(settings),
         migrate=lambda complete: _migrate(complete.postgres_dsn),
-        before_graph=lambda complete: _settle_leftovers(console, settings, complete),
         on_ready=lambda complete: asyncio.run(_greet(console, complete)),
     )
     console.step("Stopped")
@@ -53,30 +49,6 @@ def run_migrate(_options: argparse.Namespace, settings: Settings) -> int:
         _migrate(dsn)
     print("The database is up to date.")
     return 0
-
-
-def _settle_leftovers(console: Console, given: Settings, complete: Settings) -> None:
-    """Fail what a killed graph left open, so that its conversations go on at once.
-
-    Only in a database of our own: another one may serve an ingress that is still answering.
-    """
-    if given.postgres_dsn:
-        return
-    try:
-        lost = asyncio.run(settle_leftovers(complete.postgres_dsn))
-    except StoreUnavailable as error:
-        console.step(f"  leftovers stay for later: {error.message}")
-        return
-    if lost:
-        console.step(f"  {len(lost)} answers were cut off by the last stop")
-
-
-async def settle_leftovers(dsn: str) -> tuple[str, ...]:
-    """Settle every unfinished response as failed; returns their ids. No ingress may be running."""
-    async with open_database(dsn) as database:
-        return await PostgresResponses(database).fail_unfinished(
-            older_than_s=0, code=EngineDead.code, message="the server stopped; ask again"
-        )
 
 
 def prepare_command(settings: Settings) -> tuple[str, ...]:

@@ -55,7 +55,6 @@ class Supervisor:
         *,
         prepare: Sequence[str],
         migrate: Callable[[Settings], None],
-        before_graph: Callable[[Settings], None],
         on_ready: Callable[[Settings], None],
     ) -> None:
         """Start everything, watch it, and stop it in reverse order once told to.
@@ -63,7 +62,6 @@ class Supervisor:
         Args:
             prepare: Command that brings the models here.
             migrate: Brings the database up to date; gets settings with store addresses.
-            before_graph: Called before every start of the graph, while no graph runs.
             on_ready: Called once, when every part of the graph answers.
 
         Raises:
@@ -79,11 +77,10 @@ class Supervisor:
                 settings = self._stores.settings
                 self._report("Bringing the database up to date")
                 migrate(settings)
-                before_graph(settings)
                 self._graph = GraphProcess(settings, self._serve_config)
                 self._start_graph(self._graph)
                 on_ready(settings)
-                self._watch(self._graph, before_graph)
+                self._watch(self._graph)
             except StopRequested:
                 self._report("Stopping (once more to kill)")
             finally:
@@ -112,7 +109,7 @@ class Supervisor:
             time.sleep(_READY_POLL_S)
         self._report(f"Ready after {time.monotonic() - started:.0f} s")
 
-    def _watch(self, graph: GraphProcess, before_graph: Callable[[Settings], None]) -> None:
+    def _watch(self, graph: GraphProcess) -> None:
         backoff_s = _FIRST_BACKOFF_S
         started = time.monotonic()
         while True:
@@ -125,7 +122,6 @@ class Supervisor:
                 time.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
                 started = time.monotonic()
-                before_graph(self._stores.settings)
                 graph.start()
             time.sleep(_WATCH_S)
 

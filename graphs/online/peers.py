@@ -1,0 +1,175 @@
+"""Who else lives: the beats this process sends, and what it makes of those it hears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+from serve.domain.errors import PolymodalError
+from serve.domain.journal import (
+    BEAT_PERIOD_S,
+    SILENT_AFTER_S,
+    Beat,
+    CancelAsked,
+    CredentialRevoked,
+)
+from serve.domain.ports import Notices
+
+_log = logging.getLogger(__name__)
+
+_RETRY_S = 0.2
+# Forgotten after this: as long as anybody could still ask about it.
+_MEMORY_S = 60.0
+
+Load = Callable[[], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A beat and when it came, on our monotonic clock in seconds."""
+
+    beat: Beat
+    at_s: float
+
+
+class Peers:
+    """Beats on our behalf, and listens to all others.
+
+    Silence means something only while our own beats come back: else it is us, or the store, that
+    nobody hears. So nothing is given up before ``hears`` is true.
+    """
+
+    def __init__(
+        self,
+        notices: Notices,
+        me: Beat,
+        *,
+        load: Load,
+        on_cancel: Callable[[str], None],
+        on_revoked: Callable[[str], None],
+    ) -> None:
+        """``on_cancel`` gets response ids, ``on_revoked`` digests of credentials in hex."""
+        self._notices = notices
+        self._me = me
+        self._load = load
+        self._on_cancel = on_cancel
+        self._on_revoked = on_revoked
+        self._heard: dict[str, Heard] = {}
+        self._worked_on: dict[str, float] = {}
+        self._hearing_since_s: float | None = None
+
+    @property
+    def my_id(self) -> str:
+        """The process id under which we beat."""
+        return self._me.process_id
+
+    @asynccontextmanager
+    async def met(self) -> AsyncIterator[Self]:
+        """Beat and listen inside the block."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._beat()), group.create_task(self._listen())]
+            try:
+                yield self
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    # --- what is known ------------------------------------------------------------------------
+
+    @property
+    def hears(self) -> bool:
+        """Whether we have heard ourselves for long enough to believe in another's silence."""
+        mine = self._heard.get(self.my_id)
+        now = time.monotonic()
+        return (
+            mine is not None
+            and now - mine.at_s < 2 * BEAT_PERIOD_S
+            and self._hearing_since_s is not None
+            and now - self._hearing_since_s > SILENT_AFTER_S
+        )
+
+    def alive(self, kind: str) -> tuple[Beat, ...]:
+        """The last beat of every process of this kind that is not silent."""
+        now = time.monotonic()
+        return tuple(
+            heard.beat
+            for heard in self._heard.values()
+            if heard.beat.kind == kind and now - heard.at_s <= SILENT_AFTER_S
+        )
+
+    def silent_for(self, longer_than_s: float) -> tuple[Beat, ...]:
+        """The last beat of every process that was heard once and not for this long."""
+        if not self.hears:
+            return ()
+        now = time.monotonic()
+        return tuple(
+            heard.beat for heard in self._heard.values() if now - heard.at_s > longer_than_s
+        )
+
+    def was_heard(self, process_id: str) -> bool:
+        """Whether it ever beat, within our memory."""
+        return process_id in self._heard
+
+    def is_worked_on(self, response_id: str) -> bool:
+        """Whether some generator said so lately."""
+        at_s = self._worked_on.get(response_id)
+        return at_s is not None and time.monotonic() - at_s <= SILENT_AFTER_S
+
+    def was_given_up(self, response_id: str, *, since_s: float) -> bool:
+        """Whether a generator said so after ``since_s`` (monotonic), and none lately."""
+        at_s = self._worked_on.get(response_id, since_s)
+        return self.hears and at_s > since_s and not self.is_worked_on(response_id)
+
+    def forget(self, process_id: str) -> None:
+        """It is known to be gone."""
+        self._heard.pop(process_id, None)
+
+    # --- how it comes to be known ---------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._notices.send(replace(self._me, load=dict(self._load())))
+            except PolymodalError as error:
+                _log.warning("beat not sent", extra={"code": error.code})
+            self._forget_the_old()
+            await asyncio.sleep(BEAT_PERIOD_S)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._notices.listen()) as batches:
+                    async for batch in batches:
+                        for notice in batch:
+                            match notice:
+                                case Beat():
+                                    self._take(notice)
+                                case CancelAsked(response_id):
+                                    self._on_cancel(response_id)
+                                case CredentialRevoked(digest):
+                                    self._on_revoked(digest)
+            except PolymodalError as error:
+                _log.warning("notices unheard", extra={"code": error.code})
+                await asyncio.sleep(_RETRY_S)
+
+    def _take(self, beat: Beat) -> None:
+        now = time.monotonic()
+        if beat.process_id == self.my_id:
+            mine = self._heard.get(self.my_id)
+            if mine is None or now - mine.at_s > SILENT_AFTER_S:
+                self._hearing_since_s = now
+        self._heard[beat.process_id] = Heard(beat, now)
+        for response_id in beat.response_ids:
+            self._worked_on[response_id] = now
+
+    def _forget_the_old(self) -> None:
+        oldest_s = time.monotonic() - _MEMORY_S
+        for response_id in [r for r, at_s in self._worked_on.items() if at_s < oldest_s]:
+            del self._worked_on[response_id]
+        for process_id in [p for p, heard in self._heard.items() if heard.at_s < oldest_s]:
+            del self._heard[process_id]
