@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from serve.domain.admission import Demand, QueuePosition
 from serve.domain.media import MediaRef
 from serve.domain.messages import (
     LogEntry,
@@ -46,12 +47,38 @@ class RequestClock(Protocol):
         ...
 
 
+class Ticket(Protocol):
+    """Leave to use the generators, now or when the turn comes."""
+
+    @property
+    def is_granted(self) -> bool:
+        """Go on, or wait."""
+        ...
+
+    def waiting(self) -> AsyncGenerator[QueuePosition, None]:
+        """The place in the queue, at once and whenever it changes; ends when granted.
+
+        Tells at most once a second, and nothing that counting down the last ETA would give.
+        Raises ``Overloaded`` after the longest wait; the ticket is released then.
+        """
+        ...
+
+    def release(self, *, output_tokens: int | None = None) -> None:
+        """Finished, cancelled or left. May be called again.
+
+        ``output_tokens``: how long the answer became, from which later predictions learn.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One turn: every medium in ``input_items`` is stored already, every default decided.
 
     ``echo`` holds the parameters that the Response object repeats back; ``clock`` the spans of
-    what was done before the ask was complete.
+    what was done before the ask was complete. ``response_id`` is the id that the response must
+    get, so that asking again finds it. ``demand`` is what the ask was admitted for, ``ticket``
+    what it got: whoever holds the ask releases it.
     """
 
     model: str
@@ -68,6 +95,25 @@ class Ask:
     background: bool = False
     echo: JsonObject = field(default_factory=dict)
     clock: RequestClock | None = None
+    response_id: str | None = None
+    demand: Demand | None = None
+    ticket: Ticket | None = None
+
+
+class Admission(Protocol):
+    """Who may use the generators now, who waits, who is refused. Decides without I/O."""
+
+    def admit(self, caller: Caller, ask: Ask) -> Ticket:
+        """The ask's own ticket if it has one, else a new one.
+
+        Raises ``RateLimited`` when this caller has too many waiting, ``Overloaded`` when too many
+        wait in all or the wait would be too long; both say when to come back.
+        """
+        ...
+
+    def readmit(self, caller: Caller, ask: Ask) -> Ticket:
+        """A granted ticket for a response that another process had admitted: never refused."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +173,10 @@ class Runs(Protocol):
         """
         ...
 
-    def follow(self, response_id: str, *, from_seq: int = 0) -> AsyncGenerator[LogEntry, None]:
-        """The log of a response that some process is making."""
+    def follow(
+        self, response_id: str, *, from_seq: int = 0
+    ) -> AsyncGenerator[Sequence[LogEntry], None]:
+        """The entries of a response that some process is making, live, in batches."""
         ...
 
 
