@@ -50,15 +50,17 @@ class Peers:
         me: Beat,
         *,
         load: Load,
-        on_cancel: Callable[[str], None],
-        on_revoked: Callable[[str], None],
+        beat_period_s: float = BEAT_PERIOD_S,
+        silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
-        """``on_cancel`` gets response ids, ``on_revoked`` digests of credentials in hex."""
+        """``load`` is asked for this process' figures before every beat."""
+        self.silent_after_s = silent_after_s
+        self._beat_period_s = beat_period_s
         self._notices = notices
         self._me = me
         self._load = load
-        self._on_cancel = on_cancel
-        self._on_revoked = on_revoked
+        self._on_cancel: list[Callable[[str], None]] = []
+        self._on_revoked: list[Callable[[str], None]] = []
         self._heard: dict[str, Heard] = {}
         self._worked_on: dict[str, float] = {}
         self._hearing_since_s: float | None = None
@@ -79,6 +81,14 @@ class Peers:
                 for task in tasks:
                     task.cancel()
 
+    def on_cancel(self, do: Callable[[str], None]) -> None:
+        """Call ``do`` with the id of every response whose cancel is asked for, anywhere."""
+        self._on_cancel.append(do)
+
+    def on_revoked(self, do: Callable[[str], None]) -> None:
+        """Call ``do`` with the digest, in hex, of every credential that is revoked."""
+        self._on_revoked.append(do)
+
     # --- what is known ------------------------------------------------------------------------
 
     @property
@@ -88,9 +98,9 @@ class Peers:
         now = time.monotonic()
         return (
             mine is not None
-            and now - mine.at_s < 2 * BEAT_PERIOD_S
+            and now - mine.at_s < 2 * self._beat_period_s
             and self._hearing_since_s is not None
-            and now - self._hearing_since_s > SILENT_AFTER_S
+            and now - self._hearing_since_s > self.silent_after_s
         )
 
     def alive(self, kind: str) -> tuple[Beat, ...]:
@@ -99,7 +109,7 @@ class Peers:
         return tuple(
             heard.beat
             for heard in self._heard.values()
-            if heard.beat.kind == kind and now - heard.at_s <= SILENT_AFTER_S
+            if heard.beat.kind == kind and now - heard.at_s <= self.silent_after_s
         )
 
     def silent_for(self, longer_than_s: float) -> tuple[Beat, ...]:
@@ -118,7 +128,7 @@ class Peers:
     def is_worked_on(self, response_id: str) -> bool:
         """Whether some generator said so lately."""
         at_s = self._worked_on.get(response_id)
-        return at_s is not None and time.monotonic() - at_s <= SILENT_AFTER_S
+        return at_s is not None and time.monotonic() - at_s <= self.silent_after_s
 
     def was_given_up(self, response_id: str, *, since_s: float) -> bool:
         """Whether a generator said so after ``since_s`` (monotonic), and none lately."""
@@ -138,7 +148,7 @@ class Peers:
             except PolymodalError as error:
                 _log.warning("beat not sent", extra={"code": error.code})
             self._forget_the_old()
-            await asyncio.sleep(BEAT_PERIOD_S)
+            await asyncio.sleep(self._beat_period_s)
 
     async def _listen(self) -> None:
         while True:
@@ -150,9 +160,9 @@ class Peers:
                                 case Beat():
                                     self._take(notice)
                                 case CancelAsked(response_id):
-                                    self._on_cancel(response_id)
+                                    _tell(self._on_cancel, response_id)
                                 case CredentialRevoked(digest):
-                                    self._on_revoked(digest)
+                                    _tell(self._on_revoked, digest)
             except PolymodalError as error:
                 _log.warning("notices unheard", extra={"code": error.code})
                 await asyncio.sleep(_RETRY_S)
@@ -161,7 +171,7 @@ class Peers:
         now = time.monotonic()
         if beat.process_id == self.my_id:
             mine = self._heard.get(self.my_id)
-            if mine is None or now - mine.at_s > SILENT_AFTER_S:
+            if mine is None or now - mine.at_s > self.silent_after_s:
                 self._hearing_since_s = now
         self._heard[beat.process_id] = Heard(beat, now)
         for response_id in beat.response_ids:
@@ -173,3 +183,8 @@ class Peers:
             del self._worked_on[response_id]
         for process_id in [p for p, heard in self._heard.items() if heard.at_s < oldest_s]:
             del self._heard[process_id]
+
+
+def _tell(listeners: list[Callable[[str], None]], what: str) -> None:
+    for listener in listeners:
+        listener(what)

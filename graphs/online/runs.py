@@ -19,7 +19,7 @@ from graphs.online.plans import plan_of, planned_ask
 from serve.domain.asks import Ask
 from serve.domain.errors import EngineDead, NotFound, PolymodalError
 from serve.domain.ids import new_id
-from serve.domain.journal import SILENT_AFTER_S, Adopted, CancelAsked, ResponseFold
+from serve.domain.journal import Adopted, CancelAsked, ResponseFold
 from serve.domain.messages import LogEntry
 from serve.domain.ports import Notices
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus, Scope, Unfinished
@@ -52,6 +52,7 @@ class RunSupervisor:
         self._adopting: set[str] = set()
         self._orphan_since_s: dict[str, float] = {}
         self._group: asyncio.TaskGroup | None = None
+        peers.on_cancel(self._cancel_asked)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -126,8 +127,7 @@ class RunSupervisor:
             await self._notices.send(CancelAsked(response_id))
         return await self._once_settled(caller, response_id)
 
-    def cancel_asked(self, response_id: str) -> None:
-        """Some process was asked to stop this response; it may be ours."""
+    def _cancel_asked(self, response_id: str) -> None:
         run = self._active.get(response_id)
         if run is not None:
             run.abandon()
@@ -259,7 +259,7 @@ class RunSupervisor:
             and orphan.record.id not in self._adopting
             and (
                 self._peers.was_heard(orphan.supervisor)
-                or now - self._orphan_since_s[orphan.record.id] > SILENT_AFTER_S
+                or now - self._orphan_since_s[orphan.record.id] > self._peers.silent_after_s
             )
         ]
 
