@@ -25,10 +25,10 @@ from graphs.nodes import (
     TEXT_ENCODER,
     generator_name,
 )
-from graphs.online.ingress_node import IngressNode
+from graphs.online.ingress_node import IngressNode, metrics_folder
 from graphs.stores import ReplicaLog, ReplicaObjects
 from serve.config.app_args import AppArgs
-from serve.config.settings import settings_from_environment
+from serve.config.settings import Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
 from serve.registry.catalog import catalog
 from serve.registry.specs import ModelSpec, Registry, Role
@@ -66,10 +66,7 @@ def build(args: AppArgs) -> Application:
     models = ServedModels(
         tuple(_served(spec) for spec in (*generator_specs, text_spec, image_spec, audio_spec))
     )
-    ingress = ray_serve.deployment(name=INGRESS, **NODES[INGRESS].deployment_options())(
-        ray_serve.ingress()(IngressNode)
-    )
-    return ingress.bind(
+    return _ingress(settings).bind(
         text=text,
         image=image,
         audio=audio,
@@ -85,6 +82,13 @@ def _chosen(models: Registry, name: str | None, role: Role) -> ModelSpec:
 
 def _deployment(name: str, replica: type[Any]) -> Deployment:
     return ray_serve.deployment(name=name, **NODES[name].deployment_options())(replica)
+
+
+def _ingress(settings: Settings) -> Deployment:
+    node = NODES[INGRESS]
+    metrics = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder(settings))}
+    options = replace(node, environment={**node.environment, **metrics})
+    return ray_serve.deployment(name=INGRESS, **options.deployment_options())(IngressNode)
 
 
 def _generator(index: int, spec: ModelSpec) -> Deployment:

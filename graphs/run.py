@@ -4,8 +4,7 @@
 
 Exits with ``EX_TEMPFAIL`` when Ray itself did not start, which may work the next time.
 
-The file is the one that ``serve run`` takes. Only the address to listen on is replaced, by
-``POLYMODAL_HOST`` and ``POLYMODAL_PORT``.
+The file is the one that ``serve run`` takes.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from ray import serve as ray_serve
 from ray.serve._private.api import serve_start
 from ray.serve.schema import ServeDeploySchema
 
-from serve.config.settings import Settings, settings_from_environment
-
 _log = logging.getLogger(__name__)
 # Logical: Serve places a replica where this number allows, whatever cores there are.
 _N_LOGICAL_CPUS: Final = 16
@@ -35,17 +32,6 @@ _N_LOGICAL_CPUS: Final = 16
 _OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
 _RAY_PROCESSES: Final = frozenset({"raylet", "gcs_server"})
 _WATCH_S: Final = 1.0
-
-
-def effective_config(serve_config: Path, settings: Settings) -> dict[str, Any]:
-    """The content of the file with our address in its ``http_options``."""
-    config: dict[str, Any] = yaml.safe_load(serve_config.read_text(encoding="utf-8"))
-    config["http_options"] = {
-        **config.get("http_options", {}),
-        "host": settings.host,
-        "port": settings.port,
-    }
-    return config
 
 
 def start_ray(folder: Path) -> None:
@@ -93,7 +79,7 @@ def main() -> None:
     parser.add_argument("serve_config", type=Path)
     parser.add_argument("--ray-folder", type=Path, required=True)
     options = parser.parse_args()
-    config = effective_config(options.serve_config, settings_from_environment())
+    config: dict[str, Any] = yaml.safe_load(options.serve_config.read_text(encoding="utf-8"))
     try:
         start_ray(options.ray_folder)
     except Exception:  # noqa: BLE001 - the border of this process: logged, and told by its exit code

@@ -1,85 +1,41 @@
-"""The replica that turns handles into clients, opens the stores and runs the HTTP application."""
+"""The replica that serves HTTP by itself, without Serve's proxy (docs/adr/0007).
+
+Only what prepares the process is imported here: the metrics of the rest find their folder at
+import (``serve.observability.metrics``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+import platform
+import shutil
+from pathlib import Path
+from typing import Any, Final
 
-from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
-from graphs.online.active_run import RunPorts
-from graphs.online.perceive import Perceiver
-from graphs.online.runs import RunSupervisor
-from graphs.stores import object_store
-from serve.auth.passwords import Argon2Passwords
-from serve.auth.tokens import RandomSecrets
+from graphs.online.listener import share_listener
 from serve.config.settings import Settings
 from serve.domain.catalogue import ServedModels
-from serve.domain.errors import PolymodalError
-from serve.domain.media import MediaKind, MediaLimits
-from serve.handles import (
-    AudioEncoderClient,
-    GeneratorClient,
-    ImageEncoderClient,
-    TextEncoderClient,
-)
-from serve.ingress.app import create_app
-from serve.ingress.context import IngressLimits, IngressPorts
-from serve.media.fetcher import GuardedFetcher
-from serve.media.intake import MediaIntake
-from serve.media.sanitizer import SandboxedSanitizer
 from serve.observability.logging import configure_logging
-from serve.storage.chroma import ChromaVectorIndex
-from serve.storage.postgres.accounts import PostgresAccounts
-from serve.storage.postgres.assets import PostgresAssets
-from serve.storage.postgres.conversations import PostgresConversations
-from serve.storage.postgres.pool import open_database
-from serve.storage.postgres.responses import PostgresResponses
-from serve.storage.redis.connection import connect
-from serve.storage.redis.perception_cache import StoredPerceptionCache
-from serve.storage.redis.rate_limits import RedisRateLimits
-from serve.storage.redis.stream_log import RedisStreamLog
 
-_PING_TIMEOUT_S = 5.0
-# base64 adds a third; a request may carry a few media inline.
-_INLINE_MEDIA_PER_REQUEST = 4
+# Whoever reads an answer whose connection is cut goes on at another replica.
+_GRACE_S: Final = 5
+_PRIVATE_FOLDER: Final = 0o700
 
 
-@dataclass(frozen=True, slots=True)
-class GraphPing:
-    """``domain.asks.Graph``: asks every part at once."""
-
-    parts: dict[str, Callable[[], Awaitable[object]]]
-
-    async def ping(self) -> dict[str, str]:
-        """Each part's name with "ok" or what is wrong."""
-        states = await asyncio.gather(*(self._state(part) for part in self.parts.values()))
-        return dict(zip(self.parts, states, strict=True))
-
-    @staticmethod
-    async def _state(ping: Callable[[], Awaitable[object]]) -> str:
-        try:
-            async with asyncio.timeout(_PING_TIMEOUT_S):
-                await ping()
-        except TimeoutError:
-            return f"no answer within {_PING_TIMEOUT_S:g} s"
-        except PolymodalError as error:
-            return error.code
-        return "ok"
+def metrics_folder(settings: Settings) -> Path:
+    """Where the ingress processes of this machine keep their counts for one another."""
+    return settings.home / "run" / "metrics"
 
 
 class IngressNode:
-    """One ingress replica. Serve calls ``__serve_build_asgi_app__`` once, after construction.
+    """One ingress replica. Serve starts, checks and ends it; clients come by its own socket.
 
     ``generators`` is by catalog name, the default one first.
     """
 
-    def __init__(
+    async def __init__(  # type: ignore[misc] # Serve awaits it, in the loop that serves
         self,
         *,
         text: DeploymentHandle[Any],
@@ -90,115 +46,27 @@ class IngressNode:
         models: ServedModels,
     ) -> None:
         configure_logging(settings.log_level)
-        self._text = TextEncoderClient(text, node="text encoder", timeout_s=settings.node_timeout_s)
-        self._images = ImageEncoderClient(
-            image, node="image encoder", timeout_s=settings.node_timeout_s
-        )
-        self._sounds = AudioEncoderClient(
-            audio, node="audio encoder", timeout_s=settings.node_timeout_s
-        )
-        self._generators = {
-            name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
-            for name, handle in generators.items()
-        }
-        self._settings = settings
-        self._models = models
+        # A home may be shared by machines, a socket may not.
+        doors = settings.home / "run" / "ingress" / platform.node()
+        self._shared = await asyncio.to_thread(share_listener, settings.host, settings.port, doors)
+        folder = metrics_folder(settings)
+        if self._shared.is_first:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """The HTTP application; its lifespan opens and closes everything behind it."""
-        return create_app(self._ports, ingress_limits(self._settings))
+        from graphs.online.ingress_ports import NodeHandles, ingress_app
+        from serve.ingress.server import AppServer
 
-    @asynccontextmanager
-    async def _ports(self) -> AsyncIterator[IngressPorts]:
-        settings = self._settings
-        media_limits = MediaLimits(
-            max_upload_bytes=settings.max_upload_bytes,
-            max_image_px=settings.max_image_px,
-            max_audio_s=settings.max_audio_s,
-        )
-        async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(open_database(settings.postgres_dsn))
-            objects = await stack.enter_async_context(object_store(settings))
-            log = await stack.enter_async_context(await RedisStreamLog.open(settings.redis_url))
-            redis = connect(settings.redis_url)
-            stack.push_async_callback(redis.aclose)
-            index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
-            sanitizer = await stack.enter_async_context(SandboxedSanitizer(media_limits))
-            fetcher = await stack.enter_async_context(
-                GuardedFetcher(max_bytes=settings.max_upload_bytes)
-            )
-            assets = PostgresAssets(database)
-            responses = PostgresResponses(database)
-            conversations = PostgresConversations(database)
-            perceiver = Perceiver(
-                images=self._images,
-                sounds=self._sounds,
-                cache=StoredPerceptionCache(redis, objects),
-                index=index,
-                revisions={
-                    MediaKind.IMAGE: self._models.choose("image_encoder", None).revision,
-                    MediaKind.AUDIO: self._models.choose("audio_encoder", None).revision,
-                },
-            )
-            run_ports = RunPorts(
-                responses=responses,
-                conversations=conversations,
-                assets=assets,
-                log=log,
-                perceiving=perceiver,
-                images=self._images,
-                generators=self._generators,
-                models={model.name: model for model in self._models.models},
-            )
-            supervisor = RunSupervisor(run_ports, timeout_s=settings.request_timeout_s)
-            runs = await stack.enter_async_context(supervisor.running())
-            yield IngressPorts(
-                accounts=PostgresAccounts(
-                    database, passwords=Argon2Passwords(), secrets=RandomSecrets()
-                ),
-                assets=assets,
-                conversations=conversations,
-                responses=responses,
-                objects=objects,
-                rate_limits=RedisRateLimits(redis),
-                intake=MediaIntake(
-                    sanitizer=sanitizer,
-                    fetcher=fetcher,
-                    objects=objects,
-                    assets=assets,
-                    limits=media_limits,
-                ),
-                runs=runs,
-                perceiving=perceiver,
-                text_encoder=self._text,
-                graph=GraphPing(
-                    {
-                        TEXT_ENCODER: self._text.ping,
-                        IMAGE_ENCODER: self._images.ping,
-                        AUDIO_ENCODER: self._sounds.ping,
-                        **{
-                            f"{GENERATOR} {name}": client.ping
-                            for name, client in self._generators.items()
-                        },
-                        "postgres": database.ping,
-                        "redis": log.ping,
-                        "chroma": index.ping,
-                        "objects": objects.ping,
-                    }
-                ),
-                models=self._models,
-                limits=ingress_limits(settings),
-            )
+        handles = NodeHandles(text=text, image=image, audio=audio, generators=generators)
+        app = ingress_app(handles, settings, models)
+        self._server = AppServer(app, self._shared.socket, grace_s=_GRACE_S)
+        await self._server.start()
 
+    async def check_health(self) -> None:
+        """Serve replaces a replica that raises here, or whose event loop does not get here."""
+        self._server.check()
 
-def ingress_limits(settings: Settings) -> IngressLimits:
-    """What the settings say about clients."""
-    return IngressLimits(
-        requests_per_minute=settings.rate_limit_per_minute,
-        sign_ins_per_minute=settings.sign_in_limit_per_minute,
-        max_body_bytes=settings.max_upload_bytes * 4 // 3 * _INLINE_MEDIA_PER_REQUEST,
-        session_ttl_s=settings.session_ttl_s,
-        cookie_secure=settings.cookie_secure,
-        cors_origins=settings.cors_origins,
-        webclient_dir=settings.webclient_dir,
-    )
+    async def __del__(self) -> None:
+        """Serve's word for the orderly end."""
+        self._shared.withdraw()
+        await self._server.stop()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from serve.config.settings import process_environment
 from tests.fixtures.running import QUICK, free_port
@@ -41,6 +40,7 @@ def environment(
         "POLYMODAL_HOME": str(tmp_path),
         "POLYMODAL_MODELS_DIR": str(models_dir),
         "POLYMODAL_GENERATORS": QUICK,
+        "POLYMODAL_PORT": str(free_port()),
         "POLYMODAL_POSTGRES_DSN": empty_postgres_dsn,
         "POLYMODAL_REDIS_URL": redis_url,
         "POLYMODAL_CHROMA_URL": chroma_url,
@@ -66,14 +66,10 @@ def _polymodal(environment: dict[str, str], *words: str) -> str:
 def served(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """URL of the graph that Ray's own command runs."""
     _polymodal(environment, "migrate")
-    config = yaml.safe_load((_REPOSITORY / "serve_config.yaml").read_text())
-    config["http_options"]["port"] = free_port()
-    config_file = tmp_path / "serve_config.yaml"
-    config_file.write_text(yaml.safe_dump(config))
-    url = f"http://127.0.0.1:{config['http_options']['port']}"
+    url = f"http://127.0.0.1:{environment['POLYMODAL_PORT']}"
     output = tmp_path / "serve.log"
     with output.open("wb") as log:
-        command = [str(Path(sys.executable).with_name("serve")), "run", str(config_file)]
+        command = [str(Path(sys.executable).with_name("serve")), "run", "serve_config.yaml"]
         process = subprocess.Popen(
             command, env=environment, cwd=_REPOSITORY, stdout=log, stderr=subprocess.STDOUT
         )

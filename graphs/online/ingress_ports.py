@@ -1,0 +1,199 @@
+"""Everything behind the HTTP application: handles become clients, stores are opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.handle import DeploymentHandle
+
+from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
+from graphs.online.active_run import RunPorts
+from graphs.online.perceive import Perceiver
+from graphs.online.runs import RunSupervisor
+from graphs.stores import object_store
+from serve.auth.passwords import Argon2Passwords
+from serve.auth.tokens import RandomSecrets
+from serve.config.settings import Settings
+from serve.domain.catalogue import ServedModels
+from serve.domain.errors import PolymodalError
+from serve.domain.media import MediaKind, MediaLimits
+from serve.handles import (
+    AudioEncoderClient,
+    GeneratorClient,
+    ImageEncoderClient,
+    TextEncoderClient,
+)
+from serve.ingress.app import create_app
+from serve.ingress.context import IngressLimits, IngressPorts
+from serve.media.fetcher import GuardedFetcher
+from serve.media.intake import MediaIntake
+from serve.media.sanitizer import SandboxedSanitizer
+from serve.storage.chroma import ChromaVectorIndex
+from serve.storage.postgres.accounts import PostgresAccounts
+from serve.storage.postgres.assets import PostgresAssets
+from serve.storage.postgres.conversations import PostgresConversations
+from serve.storage.postgres.pool import open_database
+from serve.storage.postgres.responses import PostgresResponses
+from serve.storage.redis.connection import connect
+from serve.storage.redis.perception_cache import StoredPerceptionCache
+from serve.storage.redis.rate_limits import RedisRateLimits
+from serve.storage.redis.stream_log import RedisStreamLog
+
+_PING_TIMEOUT_S = 5.0
+# base64 adds a third; a request may carry a few media inline.
+_INLINE_MEDIA_PER_REQUEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPing:
+    """``domain.asks.Graph``: asks every part at once."""
+
+    parts: dict[str, Callable[[], Awaitable[object]]]
+
+    async def ping(self) -> dict[str, str]:
+        """Each part's name with "ok" or what is wrong."""
+        states = await asyncio.gather(*(self._state(part) for part in self.parts.values()))
+        return dict(zip(self.parts, states, strict=True))
+
+    @staticmethod
+    async def _state(ping: Callable[[], Awaitable[object]]) -> str:
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                await ping()
+        except TimeoutError:
+            return f"no answer within {_PING_TIMEOUT_S:g} s"
+        except PolymodalError as error:
+            return error.code
+        return "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeHandles:
+    """Serve's handles to the other deployments. ``generators`` is by catalog name."""
+
+    text: DeploymentHandle[Any]
+    image: DeploymentHandle[Any]
+    audio: DeploymentHandle[Any]
+    generators: dict[str, DeploymentHandle[Any]]
+
+
+def ingress_app(handles: NodeHandles, settings: Settings, models: ServedModels) -> FastAPI:
+    """The HTTP application; its lifespan opens and closes everything behind it."""
+    ports = _Ports(handles, settings, models)
+    return create_app(ports.opened, ingress_limits(settings))
+
+
+class _Ports:
+    """Opens the ports of one ingress process."""
+
+    def __init__(self, handles: NodeHandles, settings: Settings, models: ServedModels) -> None:
+        self._settings = settings
+        self._models = models
+        timeout_s = settings.node_timeout_s
+        self._text = TextEncoderClient(handles.text, node="text encoder", timeout_s=timeout_s)
+        self._images = ImageEncoderClient(handles.image, node="image encoder", timeout_s=timeout_s)
+        self._sounds = AudioEncoderClient(handles.audio, node="audio encoder", timeout_s=timeout_s)
+        self._generators = {
+            name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
+            for name, handle in handles.generators.items()
+        }
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[IngressPorts]:
+        settings = self._settings
+        media_limits = MediaLimits(
+            max_upload_bytes=settings.max_upload_bytes,
+            max_image_px=settings.max_image_px,
+            max_audio_s=settings.max_audio_s,
+        )
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(settings.postgres_dsn))
+            objects = await stack.enter_async_context(object_store(settings))
+            log = await stack.enter_async_context(await RedisStreamLog.open(settings.redis_url))
+            redis = connect(settings.redis_url)
+            stack.push_async_callback(redis.aclose)
+            index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
+            sanitizer = await stack.enter_async_context(SandboxedSanitizer(media_limits))
+            fetcher = await stack.enter_async_context(
+                GuardedFetcher(max_bytes=settings.max_upload_bytes)
+            )
+            assets = PostgresAssets(database)
+            responses = PostgresResponses(database)
+            conversations = PostgresConversations(database)
+            perceiver = Perceiver(
+                images=self._images,
+                sounds=self._sounds,
+                cache=StoredPerceptionCache(redis, objects),
+                index=index,
+                revisions={
+                    MediaKind.IMAGE: self._models.choose("image_encoder", None).revision,
+                    MediaKind.AUDIO: self._models.choose("audio_encoder", None).revision,
+                },
+            )
+            run_ports = RunPorts(
+                responses=responses,
+                conversations=conversations,
+                assets=assets,
+                log=log,
+                perceiving=perceiver,
+                images=self._images,
+                generators=self._generators,
+                models={model.name: model for model in self._models.models},
+            )
+            supervisor = RunSupervisor(run_ports, timeout_s=settings.request_timeout_s)
+            runs = await stack.enter_async_context(supervisor.running())
+            yield IngressPorts(
+                accounts=PostgresAccounts(
+                    database, passwords=Argon2Passwords(), secrets=RandomSecrets()
+                ),
+                assets=assets,
+                conversations=conversations,
+                responses=responses,
+                objects=objects,
+                rate_limits=RedisRateLimits(redis),
+                intake=MediaIntake(
+                    sanitizer=sanitizer,
+                    fetcher=fetcher,
+                    objects=objects,
+                    assets=assets,
+                    limits=media_limits,
+                ),
+                runs=runs,
+                perceiving=perceiver,
+                text_encoder=self._text,
+                graph=GraphPing(
+                    {
+                        TEXT_ENCODER: self._text.ping,
+                        IMAGE_ENCODER: self._images.ping,
+                        AUDIO_ENCODER: self._sounds.ping,
+                        **{
+                            f"{GENERATOR} {name}": client.ping
+                            for name, client in self._generators.items()
+                        },
+                        "postgres": database.ping,
+                        "redis": log.ping,
+                        "chroma": index.ping,
+                        "objects": objects.ping,
+                    }
+                ),
+                models=self._models,
+                limits=ingress_limits(settings),
+            )
+
+
+def ingress_limits(settings: Settings) -> IngressLimits:
+    """What the settings say about clients."""
+    return IngressLimits(
+        requests_per_minute=settings.rate_limit_per_minute,
+        sign_ins_per_minute=settings.sign_in_limit_per_minute,
+        max_body_bytes=settings.max_upload_bytes * 4 // 3 * _INLINE_MEDIA_PER_REQUEST,
+        session_ttl_s=settings.session_ttl_s,
+        cookie_secure=settings.cookie_secure,
+        cors_origins=settings.cors_origins,
+        webclient_dir=settings.webclient_dir,
+    )
