@@ -170,6 +170,15 @@ class QueuePosition:
     eta_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class TokenRoom:
+    """Tokens that may be granted at once, how many of them are free, and when all will be."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     """One request that waits, runs or has left."""
@@ -221,21 +230,13 @@ class FairQueue:
         """What is granted, and how many wait."""
         return Standing(self._granted.tokens, self._granted.requests, self._n_waiting)
 
-    @property
-    def capacity(self) -> Capacity:
-        """What may be granted at once."""
-        return self._capacity
-
-    @property
-    def free_tokens(self) -> float:
-        """What may still be granted now."""
-        return max(0.0, self._capacity.tokens - self._granted.tokens)
-
-    def drained_in_s(self) -> float:
-        """Seconds until everything granted and waiting should have been granted and released."""
-        return self._eta_s(
-            self._tokens_waiting + self._granted.tokens, self._n_waiting + self._granted.requests
-        )
+    def room(self) -> TokenRoom | None:
+        """What a client may be told; None while no limit is known."""
+        limit = self._capacity.tokens
+        if math.isinf(limit):
+            return None
+        remaining = max(0.0, limit - self._granted.tokens)
+        return TokenRoom(int(limit), int(remaining), self._eta_s(self._tokens_waiting + limit, 0))
 
     def resize(self, capacity: Capacity, now_s: float) -> tuple[Request, ...]:
         """There is more or less room now. Returns what was granted, in order."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from serve.domain.admission import Demand, QueuePosition
+from serve.domain.admission import Demand, QueuePosition, TokenRoom
 from serve.domain.media import MediaRef
 from serve.domain.messages import (
     LogEntry,
@@ -113,6 +113,10 @@ class Admission(Protocol):
 
     def readmit(self, caller: Caller, ask: Ask) -> Ticket:
         """A granted ticket for a response that another process had admitted: never refused."""
+        ...
+
+    def room(self, model: str) -> TokenRoom | None:
+        """What this process may grant of a model; None while nobody knows."""
         ...
 
 

@@ -99,12 +99,7 @@ class ResponseFold:
             return False
         match record:
             case Wrote(epoch=epoch, seq=seq, events=events):
-                if epoch != self.epoch:
-                    return False
-                if seq != len(self.entries):
-                    self.has_gap = self.has_gap or seq > len(self.entries)
-                    return False
-                self._take(events)
+                return self.wrote(epoch, seq, events)
             case Restarted(term=term, epoch=epoch):
                 if term != self.term or epoch != self.epoch + 1:
                     return False
@@ -120,6 +115,16 @@ class ResponseFold:
                     return False
                 self._take((event,))
                 self.has_ended = True
+        return True
+
+    def wrote(self, epoch: int, seq: int, events: Sequence[LogEvent]) -> bool:
+        """Take a ``Wrote`` by its fields, as readers do for every token. True if it counts."""
+        if self.has_ended or epoch != self.epoch:
+            return False
+        if seq != len(self.entries):
+            self.has_gap = self.has_gap or seq > len(self.entries)
+            return False
+        self._take(events)
         return True
 
     def _take(self, events: Sequence[LogEvent]) -> None:
@@ -159,10 +164,10 @@ class ResponseFold:
 class Beat:
     """A process lives. Generators and ingresses send one every ``BEAT_PERIOD_S``.
 
-    ``process_id`` names one life of a process; ``kind`` is "ingress" or "generator". ``host`` and
-    ``pid`` let a peer on the same machine end it once it is silent. ``response_ids``: what a
-    generator is working on. ``load``: its figures, for admission, scaling and routing; see
-    ``serve.domain.admission``.
+    ``process_id`` names one life of a process; ``kind`` is "ingress" or "generator", ``model`` what
+    a generator serves. ``host`` and ``pid`` let a peer on the same machine end it once it is
+    silent. ``response_ids``: what a generator is working on. ``load``: its figures, for admission,
+    scaling and routing; see ``serve.domain.admission``.
     """
 
     process_id: str
@@ -170,6 +175,7 @@ class Beat:
     host: str
     pid: int
     started_ticks: int
+    model: str = ""
     response_ids: tuple[str, ...] = ()
     load: dict[str, float] = field(default_factory=dict)
 
