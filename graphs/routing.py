@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
@@ -14,6 +16,8 @@ from serve.domain.affinity import affinity_in, longest_queue, preferred, ranked
 
 # A replica that did not tell its queue's length is not asked again for so long.
 _UNASKED_AFTER_SILENCE_S = 1.0
+# A call is sent right after its replica was chosen, or it was given up.
+_CHOICE_COUNTS_S = 1.0
 
 
 class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes are untyped here
@@ -22,6 +26,12 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
     What Serve's own routers promise stays: a replica is chosen only if its queue, as last heard or
     asked, is below its limit; else the next is tried, then all again after a pause.
     """
+
+    def initialize_state(self) -> None:
+        """Called once by Serve before the first choice."""
+        self._sent: Counter[ReplicaID] = Counter()
+        self._chosen: defaultdict[ReplicaID, deque[float]] = defaultdict(deque)
+        self._unasked_until: dict[ReplicaID, float] = {}
 
     async def choose_replicas(
         self,
@@ -38,39 +48,62 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
         by_name = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         lengths = await self._queue_lengths(key, by_name)
         silent = by_name.keys() - lengths.keys()
-        return [[by_name[name]] for name in (*preferred(key, lengths), *sorted(silent))]
+        order = [by_name[name] for name in (*preferred(key, lengths), *sorted(silent))]
+        self._chosen[order[0].replica_id].append(time.monotonic())
+        return [[replica] for replica in order]
 
-    async def _queue_lengths(self, key: str, by_name: dict[str, RunningReplica]) -> dict[str, int]:
-        """Queue length of each replica that is not silent; 0 where it does not matter."""
-        known = {
-            name: self.replica_queue_len_cache.get(replica.replica_id)
-            for name, replica in by_name.items()
-        }
-        optimistic = {name: length or 0 for name, length in known.items()}
-        favourite = ranked(key, by_name)[0]
-        if optimistic[favourite] <= longest_queue(optimistic.values()):
-            return optimistic
-        # The favourite is passed over only for replicas that are known to be less busy.
-        now = time.monotonic()
-        asked = [
-            replica
-            for name, replica in by_name.items()
-            if known[name] is None and self._silence.get(replica.replica_id, 0.0) <= now
-        ]
-        told = {name: length for name, length in known.items() if length is not None}
-        for replica, length in await self._probe_queue_lens(asked, 0):
-            if length is None:
-                self._silence[replica.replica_id] = now + _UNASKED_AFTER_SILENCE_S
-            else:
-                told[replica.replica_id.unique_id] = length
-        return told
+    def on_send_request(self, replica_id: ReplicaID) -> None:
+        """Called by Serve when a call has left for the replica."""
+        super().on_send_request(replica_id)
+        self._sent[replica_id] += 1
+        if self._chosen[replica_id]:
+            self._chosen[replica_id].popleft()
 
-    def initialize_state(self) -> None:
-        """Called once by Serve before the first choice."""
-        self._silence: dict[ReplicaID, float] = {}
+    def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
+        """Called by Serve once for every call that has left, however it ended."""
+        super().on_request_completed(replica_id, internal_request_id)
+        self._sent[replica_id] -= 1
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         """Called by Serve with the replicas of now."""
         super().update_replicas(replicas)
+        for state in (self._sent, self._chosen, self._unasked_until):
+            for gone in state.keys() - self.curr_replicas.keys():
+                del state[gone]
+
+    async def _queue_lengths(self, key: str, by_name: dict[str, RunningReplica]) -> dict[str, int]:
+        """Queue length of each replica that is not silent; 0 where it does not matter."""
+        known = {
+            name: length
+            for name, replica in by_name.items()
+            if (length := self._known_length(replica.replica_id)) is not None
+        }
+        optimistic = dict.fromkeys(by_name, 0) | known
+        if optimistic[ranked(key, by_name)[0]] <= longest_queue(optimistic.values()):
+            return optimistic
+        # The first in rank is passed over only for replicas that are known to be less busy.
+        unknown = [replica for name, replica in by_name.items() if name not in known]
+        return known | await self._ask(unknown)
+
+    def _known_length(self, replica_id: ReplicaID) -> int | None:
+        """Its queue as last heard, but no shorter than what we alone have given it."""
+        heard: int | None = self.replica_queue_len_cache.get(replica_id)
+        ours = max(self._sent[replica_id], 0) + self._n_on_their_way(replica_id)
+        return max(heard, ours) if heard is not None else ours or None
+
+    def _n_on_their_way(self, replica_id: ReplicaID) -> int:
+        chosen = self._chosen[replica_id]
+        while chosen and chosen[0] < time.monotonic() - _CHOICE_COUNTS_S:
+            chosen.popleft()
+        return len(chosen)
+
+    async def _ask(self, replicas: Sequence[RunningReplica]) -> dict[str, int]:
         now = time.monotonic()
-        self._silence = {each: until for each, until in self._silence.items() if until > now}
+        asked = [r for r in replicas if self._unasked_until.get(r.replica_id, 0.0) <= now]
+        told: dict[str, int] = {}
+        for replica, length in await self._probe_queue_lens(asked, 0):
+            if length is None:
+                self._unasked_until[replica.replica_id] = now + _UNASKED_AFTER_SILENCE_S
+            else:
+                told[replica.replica_id.unique_id] = length
+        return told
