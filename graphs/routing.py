@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Sequence
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
@@ -30,7 +30,7 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
     def initialize_state(self) -> None:
         """Called once by Serve before the first choice."""
         self._sent: Counter[ReplicaID] = Counter()
-        self._chosen: defaultdict[ReplicaID, deque[float]] = defaultdict(deque)
+        self._chosen: dict[str, tuple[ReplicaID, float]] = {}
         self._unasked_until: dict[ReplicaID, float] = {}
 
     async def choose_replicas(
@@ -39,25 +39,28 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
         """Groups to try in turn; of one group, Serve takes the replica with the shortest queue."""
-        key = ""
-        if pending_request is not None:
-            pending_request.routing_context.should_backoff = True
-            key = affinity_in((*pending_request.args, *pending_request.kwargs.values()))
+        if pending_request is None:
+            return _any_two(candidate_replicas)
+        pending_request.routing_context.should_backoff = True
+        key = affinity_in((*pending_request.args, *pending_request.kwargs.values()))
         if not key:
-            return [random.sample(candidate_replicas, min(2, len(candidate_replicas)))]
+            return _any_two(candidate_replicas)
         by_name = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         lengths = await self._queue_lengths(key, by_name)
         silent = by_name.keys() - lengths.keys()
         order = [by_name[name] for name in (*preferred(key, lengths), *sorted(silent))]
-        self._chosen[order[0].replica_id].append(time.monotonic())
+        call = pending_request.metadata.internal_request_id
+        self._chosen[call] = (order[0].replica_id, time.monotonic())
         return [[replica] for replica in order]
 
     def on_send_request(self, replica_id: ReplicaID) -> None:
         """Called by Serve when a call has left for the replica."""
         super().on_send_request(replica_id)
         self._sent[replica_id] += 1
-        if self._chosen[replica_id]:
-            self._chosen[replica_id].popleft()
+        # Serve does not say which call it was; the first that was to go there will do.
+        call = next((call for call, (to, _) in self._chosen.items() if to == replica_id), None)
+        if call is not None:
+            del self._chosen[call]
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
         """Called by Serve once for every call that has left, however it ended."""
@@ -67,12 +70,14 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         """Called by Serve with the replicas of now."""
         super().update_replicas(replicas)
-        for state in (self._sent, self._chosen, self._unasked_until):
+        for state in (self._sent, self._unasked_until):
             for gone in state.keys() - self.curr_replicas.keys():
                 del state[gone]
 
     async def _queue_lengths(self, key: str, by_name: dict[str, RunningReplica]) -> dict[str, int]:
         """Queue length of each replica that is not silent; 0 where it does not matter."""
+        given_up = time.monotonic() - _CHOICE_COUNTS_S
+        self._chosen = {call: each for call, each in self._chosen.items() if each[1] > given_up}
         known = {
             name: length
             for name, replica in by_name.items()
@@ -92,10 +97,7 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
         return max(heard, ours) if heard is not None else ours or None
 
     def _n_on_their_way(self, replica_id: ReplicaID) -> int:
-        chosen = self._chosen[replica_id]
-        while chosen and chosen[0] < time.monotonic() - _CHOICE_COUNTS_S:
-            chosen.popleft()
-        return len(chosen)
+        return sum(to == replica_id for to, _ in self._chosen.values())
 
     async def _ask(self, replicas: Sequence[RunningReplica]) -> dict[str, int]:
         now = time.monotonic()
@@ -107,3 +109,7 @@ class CacheAffinityRouter(RequestRouter):  # type: ignore[misc] # Ray's classes 
             else:
                 told[replica.replica_id.unique_id] = length
         return told
+
+
+def _any_two(replicas: Sequence[RunningReplica]) -> list[list[RunningReplica]]:
+    return [random.sample(replicas, min(2, len(replicas)))]

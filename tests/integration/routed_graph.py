@@ -28,7 +28,7 @@ _N_TOGETHER = 24
 
 
 class Named:
-    """Tells which process it is, after holding the call for as long as ``max_output_tokens`` says."""
+    """Tells which process it is, after holding the call for ``max_output_tokens`` seconds."""
 
     async def generate(self, request: GenerationRequest) -> int:
         await asyncio.sleep(request.sampling.max_output_tokens or 0)
@@ -49,7 +49,11 @@ def _request(key: str, *, hold_s: int = 0) -> GenerationRequest:
 
 
 def _owners(handle: DeploymentHandle[Any]) -> dict[str, list[int]]:
-    return {key: sorted({_owner(handle, key) for _ in range(4)}) for key in _KEYS}
+    owners: dict[str, set[int]] = {key: set() for key in _KEYS}
+    for _ in range(4):
+        for key in _KEYS:
+            owners[key].add(_owner(handle, key))
+    return {key: sorted(pids) for key, pids in owners.items()}
 
 
 def _owner(handle: DeploymentHandle[Any], key: str) -> int:
