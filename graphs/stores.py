@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from serve.config.settings import Settings
-from serve.domain.messages import LogEntry
+from serve.domain.journal import JournalRecord, Notice
 from serve.domain.ports import ObjectStore
 from serve.storage.objects import open_object_store
-from serve.storage.redis.stream_log import RedisStreamLog
+from serve.storage.redis.streams import RedisStreams
 
 
 def object_store(settings: Settings) -> AbstractAsyncContextManager[ObjectStore]:
@@ -61,49 +61,41 @@ class ReplicaObjects:
         await (await self._opened()).ping()
 
 
-class ReplicaLog:
-    """``StreamLog`` of a replica that writes. Stays open for the life of the process."""
+class ReplicaJournal:
+    """``JournalWriter`` of a replica. Stays open for the life of the process."""
 
+    def __init__(self, redis_url: str) -> None:
+        self._streams = _LazyStreams(redis_url)
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        """See ``JournalWriter``."""
+        await (await self._streams.opened()).journal.append(records)
+
+    async def ping(self) -> None:
+        """See ``JournalWriter``."""
+        await (await self._streams.opened()).journal.ping()
+
+
+class ReplicaNotices:
+    """``NoticeSender`` of a replica. Stays open for the life of the process."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._streams = _LazyStreams(redis_url)
+
+    async def send(self, notice: Notice) -> None:
+        """See ``NoticeSender``."""
+        await (await self._streams.opened()).notices.send(notice)
+
+
+class _LazyStreams:
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
         self._opening = asyncio.Lock()
-        self._log: RedisStreamLog | None = None
+        self._streams: RedisStreams | None = None
 
-    async def _opened(self) -> RedisStreamLog:
-        if self._log is None:
+    async def opened(self) -> RedisStreams:
+        if self._streams is None:
             async with self._opening:
-                if self._log is None:
-                    self._log = await RedisStreamLog.open(self._redis_url)
-        return self._log
-
-    async def append(self, entries: Iterable[tuple[str, LogEntry]]) -> None:
-        """See ``StreamLog``."""
-        await (await self._opened()).append(entries)
-
-    async def follow(
-        self, response_id: str, *, from_seq: int = 0
-    ) -> AsyncGenerator[LogEntry, None]:
-        """See ``StreamLog``."""
-        async for entry in (await self._opened()).follow(response_id, from_seq=from_seq):
-            yield entry
-
-    async def read(self, response_id: str) -> tuple[LogEntry, ...]:
-        """See ``StreamLog``."""
-        return await (await self._opened()).read(response_id)
-
-    async def expire(self, response_id: str, after_s: int) -> None:
-        """See ``StreamLog``."""
-        await (await self._opened()).expire(response_id, after_s)
-
-    async def request_cancel(self, response_id: str) -> None:
-        """See ``StreamLog``."""
-        await (await self._opened()).request_cancel(response_id)
-
-    async def cancellations(self) -> AsyncIterator[str]:
-        """See ``StreamLog``."""
-        async for response_id in (await self._opened()).cancellations():
-            yield response_id
-
-    async def ping(self) -> None:
-        """See ``StreamLog``."""
-        await (await self._opened()).ping()
+                if self._streams is None:
+                    self._streams = await RedisStreams.connect(self._redis_url)
+        return self._streams

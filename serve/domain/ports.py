@@ -131,8 +131,8 @@ class LiveResponse(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """The records of all responses in flight, in one total order."""
+class JournalWriter(Protocol):
+    """Where a process that only writes puts its records."""
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Write in one round trip, in this order; returns when they are in the store.
@@ -141,6 +141,14 @@ class Journal(Protocol):
         Raises ``StoreUnavailable`` after a while.
         """
         ...
+
+    async def ping(self) -> None:
+        """Raise ``StoreUnavailable`` unless it answers."""
+        ...
+
+
+class Journal(JournalWriter, Protocol):
+    """The records of all responses in flight, in one total order."""
 
     def open(
         self, response_id: str, *, is_new: bool = False
@@ -172,17 +180,17 @@ class Journal(Protocol):
         """Drop its checkpoint after a while; readers have that long to finish."""
         ...
 
-    async def ping(self) -> None:
-        """Raise ``StoreUnavailable`` unless it answers."""
-        ...
 
-
-class Notices(Protocol):
-    """What processes tell each other beside the journal."""
+class NoticeSender(Protocol):
+    """Where a process that only tells others something puts it."""
 
     async def send(self, notice: Notice) -> None:
         """Tell all processes. Raises ``StoreUnavailable``."""
         ...
+
+
+class Notices(NoticeSender, Protocol):
+    """What processes tell each other beside the journal."""
 
     def listen(self) -> AsyncGenerator[Sequence[Notice], None]:
         """Notices from now on, and cancels and revocations of the last minute, for who is late."""

@@ -1,4 +1,4 @@
-"""JSON forms of what stores keep as a whole: log entries, perceptions, traces.
+"""JSON forms of what stores keep: log entries, journal records, notices, perceptions, traces.
 
 Values are tagged with the name of their type, so a reader knows a form it does not understand.
 Numbers must be finite: JSON has no word for NaN.
@@ -6,23 +6,38 @@ Numbers must be finite: JSON has no word for NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, assert_never
 
 import orjson
 
+from serve.domain.journal import (
+    Adopted,
+    Beat,
+    CancelAsked,
+    CredentialRevoked,
+    Ended,
+    JournalRecord,
+    Notice,
+    ResponseFold,
+    Restarted,
+    Wrote,
+)
 from serve.domain.messages import (
+    TERMINAL_EVENTS,
     AudioPerception,
     Box,
     DetectedObject,
     Failed,
     Finished,
     FinishReason,
+    Generated,
     ImagePerception,
     Label,
     LogEntry,
     LogEvent,
     Perception,
+    Queued,
     Stage,
     StageFinished,
     StageStarted,
@@ -86,17 +101,21 @@ def _event_fields(event: LogEvent) -> tuple[object, ...]:
             return (event.stage, event.subject, event.at_unix_s)
         case StageFinished():
             return (event.stage, event.subject, event.at_unix_s, event.cache)
+        case Queued():
+            return (event.place, event.eta_s, event.at_unix_s)
+        case Generated():
+            times = (event.queue_s, event.prefill_s, event.decode_s)
+            return (event.reason, _usage_fields(event.usage), *times)
         case Finished():
-            usage = event.usage
-            return (
-                event.reason,
-                (usage.input_tokens, usage.cached_tokens, usage.output_tokens),
-                event.at_unix_s,
-            )
+            return (event.reason, _usage_fields(event.usage), event.at_unix_s)
         case Failed():
             return (event.code, event.message, event.at_unix_s)
         case _:
             assert_never(event)
+
+
+def _usage_fields(usage: Usage) -> tuple[int, int, int]:
+    return usage.input_tokens, usage.cached_tokens, usage.output_tokens
 
 
 def _text_delta(fields: JsonArray) -> TextDelta:
@@ -124,12 +143,27 @@ def _stage_finished(fields: JsonArray) -> StageFinished:
     return StageFinished(Stage(stage), subject, float(at_unix_s), cache)
 
 
+def _queued(fields: JsonArray) -> Queued:
+    place, eta_s, at_unix_s = fields
+    return Queued(int(place), float(eta_s), float(at_unix_s))
+
+
+def _generated(fields: JsonArray) -> Generated:
+    reason, usage, queue_s, prefill_s, decode_s = fields
+    times = (float(queue_s), float(prefill_s), float(decode_s))
+    return Generated(FinishReason(reason), _usage(usage), *times)
+
+
 def _finished(fields: JsonArray) -> Finished:
-    reason, (input_tokens, cached_tokens, output_tokens), at_unix_s = fields
-    usage = Usage(
+    reason, usage, at_unix_s = fields
+    return Finished(FinishReason(reason), _usage(usage), float(at_unix_s))
+
+
+def _usage(fields: JsonArray) -> Usage:
+    input_tokens, cached_tokens, output_tokens = fields
+    return Usage(
         input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens
     )
-    return Finished(FinishReason(reason), usage, float(at_unix_s))
 
 
 def _failed(fields: JsonArray) -> Failed:
@@ -143,9 +177,136 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
     "ToolCallStarted": _tool_call_started,
     "StageStarted": _stage_started,
     "StageFinished": _stage_finished,
+    "Queued": _queued,
+    "Generated": _generated,
     "Finished": _finished,
     "Failed": _failed,
 }
+
+
+# --- journal records: [letter, response id, fields in order] ----------------------------------
+# One record per token is usual, so forms are short: events stand without a number, and text,
+# which most of them are, without the name of its type.
+
+
+def encode_records(records: Iterable[JournalRecord]) -> bytes:
+    """Records as one JSON array."""
+    return orjson.dumps([_record_fields(record) for record in records])
+
+
+def events_to_json(events: Iterable[LogEvent]) -> list[tuple[object, ...]]:
+    """Events that follow each other, for embedding into JSON that orjson writes."""
+    return [
+        (event.text, event.token_ids)
+        if type(event) is TextDelta
+        else (type(event).__name__, *_event_fields(event))
+        for event in events
+    ]
+
+
+def events_from_json(parsed: JsonArray) -> list[LogEvent]:
+    """Events whose JSON was parsed already. Raises ``UnknownForm``."""
+    try:
+        return [
+            TextDelta(fields[0], tuple(fields[1]))
+            if len(fields) == _N_TEXT_FIELDS
+            else _EVENT_READERS[fields[0]](fields[1:])
+            for fields in parsed
+        ]
+    except (LookupError, TypeError, ValueError) as exc:
+        raise UnknownForm("an event is not of a known form") from exc
+
+
+def apply_record_json(fold: ResponseFold, parsed: JsonArray) -> bool:
+    """``fold.apply`` of a record whose JSON was parsed already. Raises ``UnknownForm``."""
+    try:
+        match parsed:
+            case ["W", _, epoch, seq, events]:
+                # Most records by far: no object is made of what only passes through.
+                return fold.wrote(epoch, seq, events_from_json(events))
+            case ["R", response_id, term, epoch]:
+                return fold.apply(Restarted(response_id, term, epoch))
+            case ["A", response_id, term, supervisor]:
+                return fold.apply(Adopted(response_id, term, supervisor))
+            case ["E", response_id, term, event]:
+                [last] = events_from_json([event])
+                if isinstance(last, TERMINAL_EVENTS):
+                    return fold.apply(Ended(response_id, term, last))
+            case _:
+                pass
+    except TypeError as exc:
+        raise UnknownForm("a journal record is not of a known form") from exc
+    raise UnknownForm("a journal record is not of a known form")
+
+
+def _record_fields(record: JournalRecord) -> tuple[object, ...]:
+    match record:
+        case Wrote():
+            return (
+                "W",
+                record.response_id,
+                record.epoch,
+                record.seq,
+                events_to_json(record.events),
+            )
+        case Restarted():
+            return ("R", record.response_id, record.term, record.epoch)
+        case Adopted():
+            return ("A", record.response_id, record.term, record.supervisor)
+        case Ended():
+            [event] = events_to_json([record.event])
+            return ("E", record.response_id, record.term, event)
+        case _:
+            assert_never(record)
+
+
+_N_TEXT_FIELDS: Final = 2
+
+
+# --- notices: [type name, fields in order] ----------------------------------------------------
+
+
+def encode_notice(notice: Notice) -> bytes:
+    """A notice as a JSON array."""
+    return orjson.dumps((type(notice).__name__, *_notice_fields(notice)))
+
+
+def decode_notice(encoded: bytes) -> Notice:
+    """What ``encode_notice`` was given. Raises ``UnknownForm``."""
+    try:
+        match orjson.loads(encoded):
+            case ["Beat", process_id, kind, model, host, pid, ticks, response_ids, load]:
+                return Beat(
+                    process_id=process_id,
+                    kind=kind,
+                    model=model,
+                    host=host,
+                    pid=int(pid),
+                    started_ticks=int(ticks),
+                    response_ids=tuple(response_ids),
+                    load={name: float(figure) for name, figure in load.items()},
+                )
+            case ["CancelAsked", str(response_id)]:
+                return CancelAsked(response_id)
+            case ["CredentialRevoked", str(digest)]:
+                return CredentialRevoked(digest)
+            case _:
+                raise UnknownForm("a notice is not of a known form")
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise UnknownForm("a notice is not of a known form") from exc
+
+
+def _notice_fields(notice: Notice) -> tuple[object, ...]:
+    match notice:
+        case Beat():
+            process = (notice.process_id, notice.kind, notice.model, notice.host, notice.pid)
+            return (*process, notice.started_ticks, notice.response_ids, notice.load)
+        case CancelAsked():
+            return (notice.response_id,)
+        case CredentialRevoked():
+            return (notice.digest,)
+        case _:
+            assert_never(notice)
 
 
 # --- perceptions: {"type": name, "fields": …} -------------------------------------------------

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import hiredis
 from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from serve.domain.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+_FIRST_BACKOFF_S = 0.02
+_LAST_BACKOFF_S = 0.2
 
 Rows = list[tuple[bytes, list[bytes]]]
 """Entries of a stream, unparsed: id, then field, value, field, value…"""
@@ -65,3 +75,42 @@ def redis_errors() -> Iterator[None]:
         raise StoreUnavailable(
             "the stream store does not answer; try again", reason=type(exc).__name__
         ) from exc
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """The outcome of ``attempt``, made again and again while the server is away.
+
+    An attempt whose answer got lost may have been carried out: only for what may happen twice.
+    Raises ``StoreUnavailable`` after ``patience_s``, and at once for what no waiting would mend.
+    """
+    give_up_at = time.monotonic() + patience_s
+    pauses = backoff()
+    while True:
+        try:
+            with redis_errors():
+                return await attempt()
+        except StoreUnavailable as error:
+            if not is_away(error.__cause__) or time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(next(pauses))
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether this means that the server could not be reached, or not in time."""
+    return isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError))
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait before each new attempt. Short: a restarted server is noticed at once."""
+    pause_s = _FIRST_BACKOFF_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, _LAST_BACKOFF_S)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel it and see it end."""
+    while not task.done():
+        # Again and again: after a reconnect, redis-py was seen to swallow a cancellation.
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)

@@ -1,0 +1,70 @@
+"""A response's fold that many in one process look at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from serve.domain.errors import StoreUnavailable
+from serve.domain.journal import ResponseFold
+from serve.domain.messages import LogEntry
+
+
+class LiveFold:
+    """``LiveResponse`` of one process. Whoever feeds it calls ``wake`` after some records."""
+
+    __slots__ = ("_waiters", "error", "fold", "version")
+
+    def __init__(self, response_id: str) -> None:
+        self.fold = ResponseFold(response_id)
+        self.version = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        self.error: StoreUnavailable | None = None
+
+    async def changed(self, version: int) -> int:
+        """See ``LiveResponse``."""
+        while self.version <= version:
+            if self.error is not None:
+                raise self.error
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(woken)
+            await woken
+        return self.version
+
+    def wake(self) -> None:
+        """Tell everybody who waits that the fold has changed."""
+        self.version += 1
+        self._resume()
+
+    def fail(self, error: StoreUnavailable) -> None:
+        """No more records will come: whoever waits, now or later, gets ``error``."""
+        self.error = error
+        self._resume()
+
+    def _resume(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for woken in waiters:
+            if not woken.done():
+                woken.set_result(None)
+
+
+async def entries_of(live: LiveFold, from_seq: int) -> AsyncGenerator[Sequence[LogEntry], None]:
+    """See ``Journal.follow``.
+
+    A slow follower is not buffered for: it gets a larger batch the next time it asks. Raises
+    ``StoreUnavailable`` when the beginning of the response is lost.
+    """
+    fold, version, told = live.fold, 0, from_seq
+    while True:
+        version = await live.changed(version)
+        if fold.has_gap and not fold.entries:
+            raise StoreUnavailable(
+                "part of this response's event log was lost; read the response instead",
+                response_id=fold.response_id,
+            )
+        if fold.next_seq > told:
+            batch = fold.entries[told:]
+            told = fold.next_seq
+            yield batch
+        if fold.has_ended:
+            return
