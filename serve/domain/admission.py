@@ -31,6 +31,8 @@ _LEARNING: Final = 0.1
 _UNKNOWN_REQUESTS: Final = 256
 # Part of the time that a request holds its place it is not in the engine.
 _OVERCOMMIT: Final = 1.25
+_LEAST_DELAY: Final = 0.5
+_MOST_DELAY: Final = 4.0
 # A generator that died is back about then.
 _RESTART_S: Final = 15.0
 _MAX_ETA_S: Final = 3_600.0
@@ -72,6 +74,7 @@ class Experience:
         self._output_tokens = float(_FIRST_OUTPUT_TOKENS)
         self._deviation = 0.0
         self._hold_s = _FIRST_HOLD_S
+        self._waited_s = self._foretold_s = 1.0
 
     def cost(self, demand: Demand) -> int:
         """Predicted tokens of a request: its input and what most answers stay below."""
@@ -83,6 +86,16 @@ class Experience:
     def hold_s(self) -> float:
         """Mean seconds from a grant to its release."""
         return self._hold_s
+
+    @property
+    def delay(self) -> float:
+        """How much longer waits turn out than what is ahead explains: others come and go first."""
+        return min(max(self._waited_s / self._foretold_s, _LEAST_DELAY), _MOST_DELAY)
+
+    def learn_wait(self, *, waited_s: float, foretold_s: float) -> None:
+        """Compare one wait with what was foretold for it, before ``delay`` was applied."""
+        self._waited_s += _LEARNING * (waited_s - self._waited_s)
+        self._foretold_s += _LEARNING * (max(foretold_s, 1e-3) - self._foretold_s)
 
     def learn(self, *, held_s: float, output_tokens: int | None) -> None:
         """Take one finished request into account."""
@@ -187,6 +200,7 @@ class Request:
     cost: int
     asked_at_s: float
     granted_at_s: float | None = None
+    foretold_s: float | None = None
     has_left: bool = False
 
     @property
@@ -300,7 +314,10 @@ class FairQueue:
         if self._places is None:
             self._places = self._all_places()
         place, tokens_ahead = self._places[request]
-        return QueuePosition(place, self._eta_s(tokens_ahead + request.cost, place))
+        eta_s = self._eta_s(tokens_ahead + request.cost, place)
+        if request.foretold_s is None:
+            request.foretold_s = eta_s
+        return QueuePosition(place, eta_s * self._experience.delay)
 
     # --- granting -----------------------------------------------------------------------------
 
@@ -332,6 +349,10 @@ class FairQueue:
         owner.tag = max(owner.tag, self._now_tag) + request.cost
         owner.running += 1
         request.granted_at_s = now_s
+        if request.foretold_s is not None:
+            self._experience.learn_wait(
+                waited_s=now_s - request.asked_at_s, foretold_s=request.foretold_s
+            )
         self._granted = Standing(self._granted.tokens + request.cost, self._granted.requests + 1)
         self._places = None
 
