@@ -30,6 +30,18 @@ class BadSetting(ValueError):
     """A setting that stops the start. The message names it and says what is wrong."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicaRange:
+    """How many replicas there may be; written as ``2`` or ``1-4``."""
+
+    minimum: int
+    maximum: int
+
+    def __str__(self) -> str:
+        same = self.minimum == self.maximum
+        return f"{self.minimum}" if same else f"{self.minimum}-{self.maximum}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _About:
     """What we know of a setting besides its type."""
@@ -146,6 +158,31 @@ class Settings:
     sign_in_limit_per_minute: int = field(
         metadata=_setting("Sign-in attempts per address and minute.", default=10, minimum=1)
     )
+    max_waiting: int = field(
+        metadata=_setting(
+            "Requests that may wait for one model in each ingress process; more are refused.",
+            default=2000,
+            minimum=0,
+        )
+    )
+    max_waiting_per_user: int = field(
+        metadata=_setting("How many of them may be one person's.", default=1000, minimum=0)
+    )
+    max_running_per_user: int = field(
+        metadata=_setting(
+            "Answers of one model that each ingress process makes for one person at once; "
+            "0: no limit.",
+            default=0,
+            minimum=0,
+        )
+    )
+    max_wait_s: float = field(
+        metadata=_setting(
+            "Longest wait for a generator; a longer one is refused at once.",
+            default=120,
+            minimum=0,
+        )
+    )
     max_upload_bytes: int = field(
         metadata=_setting("Largest file that is taken.", default=64 * 1024 * 1024, minimum=1)
     )
@@ -170,6 +207,14 @@ class Settings:
         metadata=_setting(
             "Catalog names of the generators to serve, the default one first.",
             derived="the profile's default",
+        )
+    )
+    generator_replicas: ReplicaRange = field(
+        metadata=_setting("Replicas of each generator: 2, or 1-4 to follow the load.", default=1)
+    )
+    ingress_replicas: int = field(
+        metadata=_setting(
+            "Processes that serve HTTP; with two, one may die unnoticed.", default=2, minimum=1
         )
     )
     webclient_dir: Path = field(
@@ -322,6 +367,17 @@ def _listed(text: str) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _replica_range(text: str) -> object:
+    low, dash, high = text.partition("-")
+    try:
+        found = ReplicaRange(int(low), int(high if dash else low))
+    except ValueError:
+        raise ValueError("is neither a number of replicas nor a range like 1-4") from None
+    if not 1 <= found.minimum <= found.maximum:
+        raise ValueError("is no range of at least one replica")
+    return found
+
+
 def _folder(text: str) -> object:
     return Path(text).expanduser().absolute()
 
@@ -333,6 +389,7 @@ _PARSERS: Final[Mapping[Any, Callable[[str], object]]] = {
     bool: _boolean,
     Path: _folder,
     tuple[str, ...]: _listed,
+    ReplicaRange: _replica_range,
 }
 
 
