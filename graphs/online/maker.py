@@ -24,7 +24,7 @@ from serve.domain.errors import (
     PolymodalError,
     StoreUnavailable,
 )
-from serve.domain.journal import FIRST_TERM, SILENT_AFTER_S, Ended, ResponseFold, Restarted
+from serve.domain.journal import FIRST_TERM, Ended, ResponseFold, Restarted
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import (
     AudioPerception,
@@ -129,7 +129,7 @@ class ResponseMaker:
         """Wait while the generator that our predecessor called is at work. True: it ended well."""
         adopted_at_s = time.monotonic()
         while run.fold.generated is None and not run.fold.has_gap:
-            is_fresh = time.monotonic() - adopted_at_s < SILENT_AFTER_S
+            is_fresh = time.monotonic() - adopted_at_s < self._peers.silent_after_s
             if not is_fresh and not self._peers.is_worked_on(run.record.id):
                 return False
             await asyncio.sleep(_LOOK_AGAIN_S)

@@ -17,7 +17,7 @@ from graphs.online.maker import ResponseMaker
 from graphs.online.peers import Peers
 from graphs.online.plans import plan_of, planned_ask
 from serve.domain.asks import Ask
-from serve.domain.errors import EngineDead, NotFound, PolymodalError
+from serve.domain.errors import Conflict, EngineDead, NotFound, PolymodalError
 from serve.domain.ids import new_id
 from serve.domain.journal import Adopted, CancelAsked, ResponseFold
 from serve.domain.messages import LogEntry
@@ -79,6 +79,8 @@ class RunSupervisor:
         """Commit the response while it is begun already: the commit costs no time to anybody."""
         if self._group is None:
             raise EngineDead("the server is stopping; try again", retry_after_s=1)
+        if ask.response_id in self._active:
+            raise Conflict("there is a response of this id already")
         ticket = self._ports.admission.admit(caller, ask)
         try:
             history = await self._history(caller, ask)
@@ -101,7 +103,9 @@ class RunSupervisor:
         )
         run = ActiveRun(record, ask, caller, ask.clock or RequestTrace(), history, _outcome())
         run.ticket = ticket
-        run.begun = self._group.create_task(self._begin(run))
+        # A bare task: in the group, a refusal would end every other run.
+        run.begun = asyncio.get_running_loop().create_task(self._begin(run))
+        run.begun.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._drive_in_background(run, self._group)
         try:
             await asyncio.shield(run.begun)
@@ -235,15 +239,17 @@ class RunSupervisor:
             group = self._group
             if group is None or not self._peers.hears:
                 continue
-            alive = {beat.process_id for beat in self._peers.alive("ingress")}
             try:
-                orphans = await self._ports.responses.unfinished(alive)
+                orphans = await self._ports.responses.unfinished(self._alive())
             except PolymodalError as error:
                 _log.warning("orphans not looked for", extra={"code": error.code})
                 continue
             for orphan in self._ripe(orphans):
                 self._adopting.add(orphan.record.id)
                 group.create_task(self._adopt(orphan, group))
+
+    def _alive(self) -> frozenset[str]:
+        return frozenset(beat.process_id for beat in self._peers.alive("ingress"))
 
     def _ripe(self, orphans: Sequence[Unfinished]) -> list[Unfinished]:
         """Those whose supervisor is known to be dead, or has been unheard of for long enough."""
@@ -268,6 +274,9 @@ class RunSupervisor:
         response_id = orphan.record.id
         try:
             async with self._ports.journal.open(response_id) as live:
+                if live.fold.supervisor in self._alive():
+                    # Another one was quicker, and the row does not say so yet.
+                    return
                 term = live.fold.term + 1
                 await self._ports.journal.append([Adopted(response_id, term, self._peers.my_id)])
                 version = 0

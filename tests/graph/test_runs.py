@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from serve.cli.up import settle_leftovers
 from serve.domain.asks import Ask
 from serve.domain.errors import (
     Conflict,
@@ -17,10 +17,13 @@ from serve.domain.errors import (
     EngineDead,
     NodeTimeout,
     NotFound,
+    PolymodalError,
+    StoreUnavailable,
 )
+from serve.domain.journal import Adopted, Ended, Restarted
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import Failed, Finished, FinishReason, StageFinished, TextDelta
-from serve.domain.records import Caller, Item, ResponseStatus
+from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
 from serve.storage.local_objects import LocalObjectStore
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
@@ -28,13 +31,20 @@ from serve.storage.postgres.pool import Database
 from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
-from serve.storage.redis.stream_log import RedisStreamLog
-from tests.fixtures.scripted import MODEL, ScriptedEyes, ScriptedGenerator, supervised
+from tests.fixtures.scripted import (
+    MODEL,
+    SILENT_S,
+    Bus,
+    ScriptedEyes,
+    ScriptedGenerator,
+    open_bus,
+    supervised,
+)
 
 
 @pytest.fixture
-async def log(redis_url: str) -> AsyncIterator[RedisStreamLog]:
-    async with await RedisStreamLog.open(redis_url) as opened:
+async def bus(redis_url: str) -> AsyncIterator[Bus]:
+    async with open_bus(redis_url) as opened:
         yield opened
 
 
@@ -69,6 +79,11 @@ def _ask(
     )
 
 
+def _text(record: ResponseRecord) -> str:
+    text: str = record.output_items[0].body["content"][0]["text"]
+    return text
+
+
 async def _picture(database: Database, owner: Caller, content: bytes = b"one") -> MediaRef:
     media = SanitizedMedia(kind=MediaKind.IMAGE, mime_type="image/png", content=content)
     digest = blake3(content).hexdigest()
@@ -76,11 +91,11 @@ async def _picture(database: Database, owner: Caller, content: bytes = b"one") -
 
 
 async def test_a_run_ends_with_a_committed_answer(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
-    async with supervised(database, log, cache, ScriptedGenerator(log)) as runs:
+    async with supervised(database, bus, cache, ScriptedGenerator(bus.journal)) as runs:
         run = await runs.start(ada, _ask())
-        told = [entry async for entry in runs.follow(run.record.id)]
+        told = [entry async for batch in runs.follow(run.record.id) for entry in batch]
         # At once, without waiting for the run: whoever sees the end finds the answer committed.
         kept = await PostgresResponses(database).get(ada, run.record.id)
         assert kept.status is ResponseStatus.COMPLETED
@@ -92,9 +107,9 @@ async def test_a_run_ends_with_a_committed_answer(
 
 
 async def test_an_unstored_answer_leaves_no_row(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
-    async with supervised(database, log, cache, ScriptedGenerator(log)) as runs:
+    async with supervised(database, bus, cache, ScriptedGenerator(bus.journal)) as runs:
         run = await runs.start(ada, _ask(stored=False))
         assert (await run.finished()).status is ResponseStatus.COMPLETED
         with pytest.raises(NotFound):
@@ -102,13 +117,13 @@ async def test_an_unstored_answer_leaves_no_row(
 
 
 async def test_a_refused_ask_leaves_nothing_in_the_conversation(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     conversations = PostgresConversations(database)
     conversation = await conversations.create(ada, title="", metadata={}, items=())
     refusal = ContextLengthExceeded("9 tokens, the window has 8", got=9, limit=8)
-    generator = ScriptedGenerator(log, words=(), error=refusal)
-    async with supervised(database, log, cache, generator) as runs:
+    generator = ScriptedGenerator(bus.journal, words=(), errors=[refusal])
+    async with supervised(database, bus, cache, generator) as runs:
         run = await runs.start(ada, _ask(conversation_id=conversation.id))
         with pytest.raises(ContextLengthExceeded):
             await run.finished()
@@ -116,33 +131,78 @@ async def test_a_refused_ask_leaves_nothing_in_the_conversation(
         with pytest.raises(NotFound):
             await PostgresResponses(database).get(ada, run.record.id)
         # The conversation is free again.
-        generator.error, generator.words = None, ("Yes",)
+        generator.words = ("Yes",)
         await (await runs.start(ada, _ask(conversation_id=conversation.id))).finished()
         items = await conversations.all_items(ada, conversation.id)
         assert [item.body["role"] for item in items] == ["user", "assistant"]
         assert (await conversations.get(ada, conversation.id)).title == "Hi"
 
 
-async def test_a_dead_engine_keeps_what_was_written(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+async def test_an_answer_outlives_its_engine(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
-    generator = ScriptedGenerator(log, words=("Half",), error=EngineDead("gone"))
-    async with supervised(database, log, cache, generator) as runs:
+    words = ("One", " two", " three", " four")
+    generator = ScriptedGenerator(
+        bus.journal, words=words, errors=[EngineDead("gone"), EngineDead("gone too")]
+    )
+    async with supervised(database, bus, cache, generator) as runs:
+        run = await runs.start(ada, _ask())
+        final = await run.finished()
+    assert final.status is ResponseStatus.COMPLETED
+    assert _text(final) == "".join(words)
+    assert [request.epoch for request in generator.requests] == [1, 2, 3]
+    assert [request.emitted_ids for request in generator.requests] == [(), (0,), (0, 1)]
+
+
+async def test_a_generator_that_was_given_up_is_not_heard_any_more(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    generator = ScriptedGenerator(bus.journal, words=("A", " b"), errors=[EngineDead("gone")])
+    async with supervised(database, bus, cache, generator) as runs:
+        run = await runs.start(ada, _ask())
+        await generator.called_again.wait()
+        # The dead one was only slow: what it says now was said by another one already.
+        await generator.write(generator.requests[0], 1, TextDelta(" zombie", (9,)))
+        assert _text(await run.finished()) == "A b"
+
+
+async def test_an_engine_that_dies_of_the_request_is_not_offered_it_for_ever(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    errors: list[PolymodalError] = [EngineDead("gone") for _ in range(100)]
+    generator = ScriptedGenerator(bus.journal, words=("Half",), errors=errors)
+    async with supervised(database, bus, cache, generator) as runs:
         run = await runs.start(ada, _ask())
         with pytest.raises(EngineDead):
             await run.finished()
         kept = await PostgresResponses(database).get(ada, run.record.id)
-        assert kept.status is ResponseStatus.FAILED
-        assert kept.error_code == "engine_unavailable"
-        assert kept.output_items[0].body["content"][0]["text"] == "Half"
-        assert isinstance(kept.log[-1].event, Failed)
+    assert len(generator.requests) < 10
+    assert kept.status is ResponseStatus.FAILED
+    assert kept.error_code == "engine_unavailable"
+    assert _text(kept) == "Half"
+    assert isinstance(kept.log[-1].event, Failed)
+
+
+async def test_a_generator_that_falls_silent_is_given_up(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    stuck = asyncio.Event()
+    generator = ScriptedGenerator(bus.journal, notices=bus.notices, hold=stuck)
+    async with supervised(database, bus, cache, generator) as runs:
+        run = await runs.start(ada, _ask())
+        await generator.began.wait()
+        await asyncio.sleep(3 * SILENT_S)  # it beats, so it may take its time
+        assert len(generator.requests) == 1
+        generator.notices, generator.hold = None, None
+        assert _text(await run.finished()) == "Hello there"
+    assert [request.emitted_ids for request in generator.requests] == [(), (0,)]
 
 
 async def test_an_answer_over_its_time_fails_as_such(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
-    generator = ScriptedGenerator(log, hangs=True)
-    async with supervised(database, log, cache, generator, timeout_s=0.5) as runs:
+    generator = ScriptedGenerator(bus.journal, hold=asyncio.Event())
+    async with supervised(database, bus, cache, generator, timeout_s=0.5) as runs:
         run = await runs.start(ada, _ask())
         with pytest.raises(NodeTimeout):
             await run.finished()
@@ -151,15 +211,15 @@ async def test_an_answer_over_its_time_fails_as_such(
 
 async def test_another_ingress_can_cancel(
     database: Database,
-    log: RedisStreamLog,
+    bus: Bus,
     cache: StoredPerceptionCache,
     ada: Caller,
     eve: Caller,
 ) -> None:
-    generator = ScriptedGenerator(log, hangs=True)
+    generator = ScriptedGenerator(bus.journal, hold=asyncio.Event())
     async with (
-        supervised(database, log, cache, generator) as here,
-        supervised(database, log, cache, ScriptedGenerator(log)) as there,
+        supervised(database, bus, cache, generator) as here,
+        supervised(database, bus, cache, ScriptedGenerator(bus.journal)) as there,
     ):
         run = await here.start(ada, _ask())
         await generator.began.wait()
@@ -169,32 +229,130 @@ async def test_another_ingress_can_cancel(
         assert (await run.finished()).status is ResponseStatus.CANCELLED
         assert record.status.is_final
         assert generator.was_cancelled
-        last = (await log.read(run.record.id))[-1].event
+        last = record.log[-1].event
         assert isinstance(last, Finished)
         assert last.reason is FinishReason.CANCELLED
 
 
-async def test_a_stopping_server_settles_what_it_was_making(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+async def test_an_answer_outlives_its_supervisor(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller, redis_url: str
 ) -> None:
-    generator = ScriptedGenerator(log, hangs=True)
-    async with supervised(database, log, cache, generator) as runs:
+    """The generator works on, and one of those who are left settles what it writes."""
+    generator = ScriptedGenerator(bus.journal, notices=bus.notices, hold=asyncio.Event())
+    others = [ScriptedGenerator(bus.journal) for _ in range(2)]
+    async with (
+        open_bus(redis_url) as second_bus,
+        open_bus(redis_url) as third_bus,
+        supervised(database, second_bus, cache, others[0]) as second,
+        supervised(database, third_bus, cache, others[1]),
+    ):
+        async with supervised(database, bus, cache, generator) as first:
+            run = await first.start(ada, _ask())
+            await generator.began.wait()
+        with pytest.raises(EngineDead):
+            await first.start(ada, _ask())
+        with pytest.raises(EngineDead):
+            await run.finished()
+        generator.hold.set() if generator.hold else None
+        told = [entry async for batch in second.follow(run.record.id) for entry in batch]
+        kept = await PostgresResponses(database).get(ada, run.record.id)
+    assert kept.status is ResponseStatus.COMPLETED
+    assert _text(kept) == "Hello there"
+    assert kept.log == tuple(told)
+    assert [entry.seq for entry in told] == list(range(len(told)))
+    assert [len(other.requests) for other in others] == [0, 0]
+
+
+async def test_an_answer_outlives_supervisor_and_engine_at_once(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller, redis_url: str
+) -> None:
+    lost = ScriptedGenerator(bus.journal, hold=asyncio.Event())
+    others = [ScriptedGenerator(bus.journal) for _ in range(2)]
+    conversation = await PostgresConversations(database).create(
+        ada, title="", metadata={}, items=()
+    )
+    async with supervised(database, bus, cache, lost) as first:
+        run = await first.start(ada, _ask(conversation_id=conversation.id))
+        await lost.began.wait()
+    async with (
+        open_bus(redis_url) as second_bus,
+        open_bus(redis_url) as third_bus,
+        supervised(database, second_bus, cache, others[0]) as second,
+        supervised(database, third_bus, cache, others[1]),
+    ):
+        told = [entry async for batch in second.follow(run.record.id) for entry in batch]
+        kept = await PostgresResponses(database).get(ada, run.record.id)
+        assert await PostgresResponses(database).active(ada, conversation.id) is None
+    [request] = [request for other in others for request in other.requests]
+    assert request.emitted_ids == (0,)
+    assert [message.role for message in request.messages] == ["user"]
+    assert _text(kept) == "Hello there"
+    assert kept.log == tuple(told)
+
+
+async def test_a_waking_supervisor_finds_its_work_done(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller, redis_url: str
+) -> None:
+    """Another one adopted it while this one slept; who waits here still gets the end."""
+    mine = ScriptedGenerator(bus.journal, hold=asyncio.Event())
+    async with (
+        open_bus(redis_url) as other_bus,
+        supervised(database, bus, cache, mine) as here,
+    ):
+        run = await here.start(ada, _ask())
+        await mine.began.wait()
+        await other_bus.journal.append([Adopted(run.record.id, 2, "ing_other")])
+        await other_bus.journal.append([Restarted(run.record.id, 2, 2)])
+        last = Failed("engine_unavailable", "gone", 1.0)
+        await other_bus.journal.append([Ended(run.record.id, 2, last)])
+        assert (await run.finished()).id == run.record.id
+    assert not mine.was_cancelled
+
+
+async def test_a_database_that_is_away_delays_the_end_only(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    class Away(PostgresResponses):
+        n_refused = 0
+
+        async def settle(self, record: ResponseRecord) -> ResponseRecord:
+            if self.n_refused < 2:
+                self.n_refused += 1
+                raise StoreUnavailable("PostgreSQL is away")
+            return await super().settle(record)
+
+    away = Away(database)
+    generator = ScriptedGenerator(bus.journal)
+    async with supervised(database, bus, cache, generator, responses=away) as runs:
         run = await runs.start(ada, _ask())
+        assert (await run.finished()).status is ResponseStatus.COMPLETED
+    assert away.n_refused == 2
+    assert _text(await PostgresResponses(database).get(ada, run.record.id)) == "Hello there"
+
+
+async def test_what_cannot_be_committed_is_not_made(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    generator = ScriptedGenerator(bus.journal, hold=asyncio.Event())
+    async with supervised(database, bus, cache, generator) as runs:
+        with pytest.raises(NotFound):
+            await runs.start(ada, _ask(conversation_id="conv_of_nobody"))
+        run = await runs.start(ada, replace(_ask(), response_id="resp_mine"))
         await generator.began.wait()
-    kept = await PostgresResponses(database).get(ada, run.record.id)
-    assert kept.status is ResponseStatus.FAILED
-    with pytest.raises(EngineDead):
-        await runs.start(ada, _ask())
+        with pytest.raises(Conflict):
+            await runs.start(ada, replace(_ask(), response_id="resp_mine"))
+        run.abandon()
+        await run.finished()
 
 
 async def test_a_conversation_answers_one_turn_at_a_time(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     conversation = await PostgresConversations(database).create(
         ada, title="", metadata={}, items=()
     )
-    generator = ScriptedGenerator(log, hangs=True)
-    async with supervised(database, log, cache, generator) as runs:
+    generator = ScriptedGenerator(bus.journal, hold=asyncio.Event())
+    async with supervised(database, bus, cache, generator) as runs:
         run = await runs.start(ada, _ask(conversation_id=conversation.id))
         with pytest.raises(Conflict):
             await runs.start(
@@ -209,19 +367,21 @@ async def test_a_conversation_answers_one_turn_at_a_time(
 
 
 async def test_the_same_picture_is_encoded_once(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller, eve: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller, eve: Caller
 ) -> None:
     picture = await _picture(database, ada)
     part = {"type": "input_image", "file_id": picture.asset_id}
     eyes = ScriptedEyes(delay_s=0.2)
-    async with supervised(database, log, cache, ScriptedGenerator(log), eyes=eyes) as runs:
+    async with supervised(database, bus, cache, ScriptedGenerator(bus.journal), eyes=eyes) as runs:
         both = [await runs.start(ada, _ask(part)) for _ in range(2)]
         for run in both:
             await run.finished()
         assert eyes.n_encodes == 1
     # Another process, later: the cache is shared and survives.
     others = ScriptedEyes()
-    async with supervised(database, log, cache, ScriptedGenerator(log), eyes=others) as runs:
+    async with supervised(
+        database, bus, cache, ScriptedGenerator(bus.journal), eyes=others
+    ) as runs:
         run = await runs.start(ada, _ask(part))
         entries = (await run.finished()).log
         [looked] = [e.event for e in entries if isinstance(e.event, StageFinished)]
@@ -236,11 +396,11 @@ async def test_the_same_picture_is_encoded_once(
 
 
 async def test_later_turns_see_what_earlier_turns_attached(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     picture = await _picture(database, ada)
-    generator = ScriptedGenerator(log)
-    async with supervised(database, log, cache, generator) as runs:
+    generator = ScriptedGenerator(bus.journal)
+    async with supervised(database, bus, cache, generator) as runs:
         first = await runs.start(ada, _ask({"type": "input_image", "file_id": picture.asset_id}))
         await first.finished()
         await (await runs.start(ada, _ask(previous_response_id=first.record.id))).finished()
@@ -252,17 +412,20 @@ async def test_later_turns_see_what_earlier_turns_attached(
 
 
 async def test_many_readers_of_one_run_read_the_same(
-    database: Database, log: RedisStreamLog, cache: StoredPerceptionCache, ada: Caller
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     words = tuple(f" {n}" for n in range(50))
-    async with supervised(database, log, cache, ScriptedGenerator(log, words=words)) as runs:
+    async with supervised(
+        database, bus, cache, ScriptedGenerator(bus.journal, words=words)
+    ) as runs:
         run = await runs.start(ada, _ask())
 
         async def read() -> str:
             return "".join(
                 [
                     entry.event.text
-                    async for entry in runs.follow(run.record.id)
+                    async for batch in runs.follow(run.record.id)
+                    for entry in batch
                     if isinstance(entry.event, TextDelta)
                 ]
             )
@@ -270,23 +433,3 @@ async def test_many_readers_of_one_run_read_the_same(
         async with asyncio.TaskGroup() as group:
             readers = [group.create_task(read()) for _ in range(5)]
         assert {reader.result() for reader in readers} == {"".join(words)}
-
-
-async def test_what_a_killed_server_left_open_is_settled_at_the_next_start(
-    database: Database,
-    migrated_dsn: str,
-    log: RedisStreamLog,
-    cache: StoredPerceptionCache,
-    ada: Caller,
-) -> None:
-    conversations = PostgresConversations(database)
-    conversation = await conversations.create(ada, title="", metadata={}, items=())
-    generator = ScriptedGenerator(log, hangs=True)
-    async with supervised(database, log, cache, generator) as runs:
-        run = await runs.start(ada, _ask(conversation_id=conversation.id))
-        await generator.began.wait()
-        # Nothing of this process gets to run after a kill -9; the row is as it is now.
-        assert await settle_leftovers(migrated_dsn) == (run.record.id,)
-        kept = await PostgresResponses(database).get(ada, run.record.id)
-        assert (kept.status, kept.error_code) == (ResponseStatus.FAILED, "engine_unavailable")
-        assert await PostgresResponses(database).active(ada, conversation.id) is None

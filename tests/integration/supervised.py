@@ -19,7 +19,6 @@ def main(serve_config: str) -> None:
         Supervisor(settings_from_environment(), Path(serve_config), report).run(
             prepare=("/bin/echo", "models prepared"),
             migrate=lambda settings: report(f"migrating {bool(settings.postgres_dsn)}"),
-            before_graph=lambda settings: report(f"settling {bool(settings.postgres_dsn)}"),
             on_ready=lambda settings: report(f"READY {settings.port}"),
         )
     except HomeInUse as exc:
