@@ -1,91 +1,303 @@
-"""A log of events, as frames on a wire."""
+"""A log of events as server-sent events. What every token costs is decided here.
+
+A batch of entries becomes one write. The steady state, one more piece of text, is formatted
+without a dict or a model; everything rare takes the general way through the fold.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from serve.domain.asks import Run, Runs
+from serve.domain.asks import Run
+from serve.domain.errors import PolymodalError
 from serve.domain.messages import (
-    TERMINAL_EVENTS,
     Failed,
     LogEntry,
-    LogEvent,
+    Queued,
     StageFinished,
     StageStarted,
+    TextDelta,
 )
 from serve.domain.records import JsonObject
+from serve.ingress.errors import as_error
+from serve.protocol.chat import ChatChunks
+from serve.protocol.errors import render_error
+from serve.protocol.events import STAGE_EVENT, TEXT_EVENT, ResponseEvents
 
 # A refusal (prompt over the window, broken media) is nearly always known by then and gets its
 # HTTP status; after this the stream opens and a refusal becomes its last event.
-_HOLD_STATUS_S = 10.0
+_HOLD_STATUS_S: Final = 10.0
+# A connection that died without a word is found by writing to it.
+_HEARTBEAT_S: Final = 15.0
+_HEARTBEAT: Final = b": \n\n"
+_DONE: Final = b"data: [DONE]\n\n"
+_TEXT_FRAME: Final = b"event: %b\ndata: " % TEXT_EVENT.encode()
+
+Batches = AsyncGenerator[Sequence[LogEntry], None]
 
 
-class WireFold(Protocol):
-    """Log events to wire events."""
+class Frames(Protocol):
+    """A log as bytes, for one reader, fed from the log's start."""
 
-    def opening(self) -> Iterator[JsonObject]:
+    def opening(self) -> bytes:
         """What precedes the log."""
         ...
 
-    def apply(self, event: LogEvent) -> Iterator[JsonObject]:
-        """What one event amounts to."""
+    def batch(self, entries: Sequence[LogEntry]) -> bytes:
+        """What these entries amount to; may be nothing."""
+        ...
+
+    def broken(self, error: PolymodalError) -> bytes:
+        """That the log cannot be read on."""
+        ...
+
+    def closing(self) -> bytes:
+        """What follows the log."""
         ...
 
 
-async def until_accepted(runs: Runs, run: Run) -> None:
-    """Return once the answer has begun. Raises what the run was refused with."""
-    try:
-        async with asyncio.timeout(_HOLD_STATUS_S), aclosing(runs.follow(run.record.id)) as entries:
-            async for entry in entries:
-                if isinstance(entry.event, Failed):
-                    await run.finished()
-                if not isinstance(entry.event, StageStarted | StageFinished):
-                    return
-    except TimeoutError:
-        return
+class ResponseFrames:
+    """Named events of the Responses API; those numbered up to ``after`` are left out."""
+
+    def __init__(self, fold: ResponseEvents, *, after: int = -1) -> None:
+        self._fold = fold
+        self._after = after
+
+    def opening(self) -> bytes:
+        """See ``Frames``."""
+        return b"".join(map(_named, self._wanted(self._fold.opening())))
+
+    def batch(self, entries: Sequence[LogEntry]) -> bytes:
+        """See ``Frames``."""
+        frames: list[bytes] = []
+        for entry in entries:
+            event = entry.event
+            if type(event) is TextDelta:
+                delta = self._fold.apply_text(event.text)
+                if delta is not None:
+                    if delta[0] > self._after:
+                        frames.append(_TEXT_FRAME + delta[1] + b"\n\n")
+                    continue
+            elif type(event) is Queued:
+                frames.append(_in_line(event))
+            frames.extend(map(_named, self._wanted(self._fold.apply(event))))
+        return b"".join(frames)
+
+    def broken(self, error: PolymodalError) -> bytes:
+        """See ``Frames``. No number of its own: who resumes behind it misses nothing."""
+        told = {"code": error.code, "message": error.message, "param": error.param}
+        number = {"sequence_number": self._fold.last_number}
+        return _named({"type": "error", **told, **number})
+
+    def closing(self) -> bytes:
+        """See ``Frames``."""
+        return b""
+
+    def _wanted(self, events: Iterable[JsonObject]) -> Iterable[JsonObject]:
+        # Strict OpenAI clients know no stages; the WebSocket has them.
+        return (
+            event
+            for event in events
+            if event["sequence_number"] > self._after and event["type"] != STAGE_EVENT
+        )
 
 
-async def wire_events(
-    entries: AsyncGenerator[LogEntry, None], fold: WireFold, *, after: int = -1
-) -> AsyncGenerator[JsonObject, None]:
-    """Fold a log, leaving out events numbered up to ``after`` (events without number pass)."""
-    for event in fold.opening():
-        if event.get("sequence_number", after + 1) > after:
-            yield event
-    async with aclosing(entries) as source:
-        async for entry in source:
-            for event in fold.apply(entry.event):
-                if event.get("sequence_number", after + 1) > after:
-                    yield event
-            if isinstance(entry.event, TERMINAL_EVENTS):
-                return
+class ChatFrames:
+    """Chunks of Chat Completions, without names or numbers."""
+
+    def __init__(self, fold: ChatChunks) -> None:
+        self._fold = fold
+
+    def opening(self) -> bytes:
+        """See ``Frames``."""
+        return b"".join(map(_nameless, self._fold.opening()))
+
+    def batch(self, entries: Sequence[LogEntry]) -> bytes:
+        """See ``Frames``."""
+        frames: list[bytes] = []
+        for entry in entries:
+            event = entry.event
+            if type(event) is TextDelta:
+                frames.append(b"data: " + self._fold.apply_text(event.text) + b"\n\n")
+            elif type(event) is Queued:
+                frames.append(_in_line(event))
+            else:
+                frames.extend(map(_nameless, self._fold.apply(event)))
+        return b"".join(frames)
+
+    def broken(self, error: PolymodalError) -> bytes:
+        """See ``Frames``."""
+        return _nameless(render_error(error))
+
+    def closing(self) -> bytes:
+        """See ``Frames``."""
+        return _DONE
 
 
-async def replay(entries: tuple[LogEntry, ...]) -> AsyncGenerator[LogEntry, None]:
+class LineMessages:
+    """Messages of the browser's line, one per event, stages included."""
+
+    def __init__(
+        self, fold: ResponseEvents, client_id: str | None, response_id: str, *, after: int = -1
+    ) -> None:
+        self._fold = fold
+        self._after = after
+        head = {"type": "event", "client_id": client_id, "response_id": response_id}
+        self._head = orjson.dumps(head)[:-1] + b',"event":'
+
+    def opening(self) -> list[str]:
+        """What precedes the log."""
+        return self._wanted(self._fold.opening())
+
+    def batch(self, entries: Sequence[LogEntry]) -> list[str]:
+        """What these entries amount to."""
+        messages: list[str] = []
+        for entry in entries:
+            event = entry.event
+            if type(event) is TextDelta:
+                delta = self._fold.apply_text(event.text)
+                if delta is not None:
+                    if delta[0] > self._after:
+                        messages.append((self._head + delta[1] + b"}").decode())
+                    continue
+            messages.extend(self._wanted(self._fold.apply(event)))
+        return messages
+
+    def _wanted(self, events: Iterable[JsonObject]) -> list[str]:
+        return [
+            (self._head + orjson.dumps(event) + b"}").decode()
+            for event in events
+            if event["sequence_number"] > self._after or self._is_stage_of_now(event)
+        ]
+
+    def _is_stage_of_now(self, event: JsonObject) -> bool:
+        """Stages carry the number of the event before them, so the reader may not know this one."""
+        is_now: bool = event["sequence_number"] == self._after
+        return is_now and event["type"] == STAGE_EVENT
+
+
+class _ClientLeft(Exception):
+    """The connection is gone."""
+
+
+class EventStream(Response):
+    """Writes a log as it grows.
+
+    ``run`` is given when it belongs to this client alone: a refusal gets its HTTP status, and when
+    the client leaves before the end, so does the run. A server that stops cuts the stream only.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, batches: Batches, frames: Frames, *, run: Run | None = None) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._batches = batches
+        self._frames = frames
+        self._run = run
+        self._held: list[bytes] = []
+        self._is_open = False
+        self._is_silent = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one client until the log or the client ends."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._watch(receive, send))
+                await self._write(send)
+                watcher.cancel()
+        except* _ClientLeft:
+            if self._run is not None:
+                self._run.abandon()
+        except* PolymodalError as refused:
+            raise refused.exceptions[0] from None
+
+    async def _write(self, send: Send) -> None:
+        self._held.append(self._frames.opening())
+        if self._run is None:
+            await self._open(send)
+        async with aclosing(self._batches) as batches:
+            try:
+                async for batch in batches:
+                    frames = self._frames.batch(batch)
+                    if self._is_open:
+                        if frames:
+                            self._is_silent = False
+                            await send(_body(frames))
+                        continue
+                    self._held.append(frames)
+                    if await self._has_begun(batch):
+                        await self._open(send)
+            except PolymodalError as error:
+                if not self._is_open:
+                    raise
+                await send(_body(self._frames.broken(as_error(error))))
+        await self._open(send)
+        await send({**_body(self._frames.closing()), "more_body": False})
+
+    async def _has_begun(self, batch: Sequence[LogEntry]) -> bool:
+        """Whether there is an answer. Raises what the run was refused with."""
+        for entry in batch:
+            if isinstance(entry.event, Failed) and self._run is not None:
+                await self._run.finished()
+            if not isinstance(entry.event, StageStarted | StageFinished | Queued):
+                return True
+        return False
+
+    async def _open(self, send: Send) -> None:
+        if self._is_open:
+            return
+        self._is_open = True
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+        await send(_body(b"".join(self._held)))
+        self._held.clear()
+
+    async def _watch(self, receive: Receive, send: Send) -> None:
+        """Notice the client leaving; speak up when there is nothing to say."""
+        wait_s = _HEARTBEAT_S if self._is_open else _HOLD_STATUS_S
+        while True:
+            try:
+                async with asyncio.timeout(wait_s):
+                    message = await receive()
+            except TimeoutError:
+                if not self._is_open:
+                    await self._open(send)
+                elif self._is_silent:
+                    await send(_body(_HEARTBEAT))
+                self._is_silent = True
+                wait_s = _HEARTBEAT_S
+                continue
+            if message["type"] == "http.disconnect":
+                raise _ClientLeft
+
+
+async def replay(entries: Sequence[LogEntry]) -> Batches:
     """A finished log, as if it were followed."""
-    for entry in entries:
-        yield entry
+    yield entries
 
 
-def frame(event: JsonObject, *, named: bool) -> bytes:
+def _in_line(queued: Queued) -> bytes:
+    """A comment: strict clients of OpenAI know no such event."""
+    return b": queued place=%d eta_s=%.0f\n\n" % (queued.place, queued.eta_s)
+
+
+def _body(frames: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": frames, "more_body": True}
+
+
+def _named(event: JsonObject) -> bytes:
     """One server-sent event. The Responses API names its events, Chat Completions does not."""
-    name = f"event: {event['type']}\n".encode() if named else b""
-    return name + b"data: " + orjson.dumps(event) + b"\n\n"
+    return f"event: {event['type']}\n".encode() + _nameless(event)
 
 
-async def abandoning(frames: AsyncGenerator[bytes, None], run: Run) -> AsyncGenerator[bytes, None]:
-    """Pass frames on; when the client leaves before the end, stop the run."""
-    whole = False
-    try:
-        async with aclosing(frames) as source:
-            async for chunk in source:
-                yield chunk
-        whole = True
-    finally:
-        if not whole:
-            run.abandon()
+def _nameless(event: JsonObject) -> bytes:
+    return b"data: " + orjson.dumps(event) + b"\n\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, assert_never
 
+import orjson
 from pydantic import Field
 
 from serve.domain.errors import InvalidRequest
@@ -15,7 +16,9 @@ from serve.domain.messages import (
     Failed,
     Finished,
     FinishReason,
+    Generated,
     LogEvent,
+    Queued,
     StageFinished,
     StageStarted,
     TextDelta,
@@ -328,6 +331,10 @@ _FINISH = {
     FinishReason.CANCELLED: "stop",
 }
 
+# Stands where the text goes while a chunk is made into a template.
+_MARK = "\x00text\x00"
+_MARK_JSON = orjson.dumps(_MARK)
+
 
 class ChatChunks:
     """Folds log events into chunks. One instance per stream."""
@@ -340,15 +347,21 @@ class ChatChunks:
             "created": int(record.created_at.timestamp()),
             "model": record.model,
         }
+        head, _, tail = orjson.dumps(self._chunk({"content": _MARK})).partition(_MARK_JSON)
+        self._text_head, self._text_tail = head, tail
 
     def opening(self) -> Iterator[JsonObject]:
         """The chunk that names the role."""
         yield self._chunk({"role": "assistant", "content": ""})
 
+    def apply_text(self, text: str) -> bytes:
+        """The chunk of a piece of text, as JSON."""
+        return self._text_head + orjson.dumps(text) + self._text_tail
+
     def apply(self, event: LogEvent) -> Iterator[JsonObject]:
         """Chunks for one event. ``Failed`` becomes an error frame."""
         match event:
-            case StageStarted() | StageFinished():
+            case StageStarted() | StageFinished() | Queued() | Generated():
                 return
             case TextDelta(text=text):
                 yield self._chunk({"content": text})

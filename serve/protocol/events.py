@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Final, assert_never
+
+import orjson
 
 from serve.domain.messages import (
     Failed,
     Finished,
     FinishReason,
+    Generated,
     LogEvent,
+    Queued,
     Stage,
     StageFinished,
     StageStarted,
@@ -28,17 +32,24 @@ from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatu
 from serve.protocol.items import output_text
 from serve.protocol.responses import render_response
 
-STAGE_EVENT = "polymodal.stage"
+STAGE_EVENT: Final = "polymodal.stage"
+TEXT_EVENT: Final = "response.output_text.delta"
+_TEXT_TYPE: Final = TEXT_EVENT.encode()
 
 
 @dataclass(slots=True)
 class _Open:
-    """The output item being written."""
+    """The output item being written. ``text_head``: what a delta of text says before its text."""
 
     item_id: str
     index: int
     call: ToolCallStarted | None = None
     text: list[str] = field(default_factory=list)
+    text_head: bytes = b""
+
+    def __post_init__(self) -> None:
+        place = {"item_id": self.item_id, "output_index": self.index, "content_index": 0}
+        self.text_head = orjson.dumps(place)[1:-1] + b',"delta":'
 
     def body(self, status: str) -> JsonObject:
         """The item so far."""
@@ -82,8 +93,11 @@ class ResponseEvents:
     def apply(self, event: LogEvent) -> Iterator[JsonObject]:
         """The wire events that ``event`` amounts to, numbered."""
         match event:
-            case StageStarted() | StageFinished():
+            case StageStarted() | StageFinished() | Queued():
                 yield self._stage(event)
+            case Generated():
+                # Between us and the supervisor; the last event says it to the client.
+                return
             case TextDelta(text=text):
                 yield from self._writing_begins()
                 yield from self._text(text)
@@ -99,6 +113,30 @@ class ResponseEvents:
                 yield from self._failed(event)
             case _:
                 assert_never(event)
+
+    def apply_text(self, text: str) -> tuple[int, bytes] | None:
+        """Number and JSON of the delta, when more of the open text is all that ``text`` means.
+
+        Else None, and ``apply`` has to do it. Of the many tokens of an answer, this is what all
+        but the first few amount to.
+        """
+        opened = self._open
+        if opened is None or opened.call is not None:
+            return None
+        opened.text.append(text)
+        number = self._next_number
+        self._next_number = number + 1
+        return number, b'{"type":"%b","sequence_number":%d,%b%b,"logprobs":[]}' % (
+            _TEXT_TYPE,
+            number,
+            opened.text_head,
+            orjson.dumps(text),
+        )
+
+    @property
+    def last_number(self) -> int:
+        """Number of the last event so far, -1 before the first."""
+        return self._next_number - 1
 
     @property
     def record(self) -> ResponseRecord:
@@ -119,11 +157,13 @@ class ResponseEvents:
             self._writing = True
             yield self._stage(StageStarted(Stage.WRITING, "", 0.0))
 
-    def _stage(self, event: StageStarted | StageFinished) -> JsonObject:
+    def _stage(self, event: StageStarted | StageFinished | Queued) -> JsonObject:
         # No number of its own: a client that asked for OpenAI's events alone sees no gap.
+        head: JsonObject = {"type": STAGE_EVENT, "sequence_number": self.last_number}
+        if isinstance(event, Queued):
+            return {**head, "stage": "queued", "place": event.place, "eta_s": event.eta_s}
         return {
-            "type": STAGE_EVENT,
-            "sequence_number": self._next_number - 1,
+            **head,
             "stage": event.stage.value,
             "state": "started" if isinstance(event, StageStarted) else "finished",
             "asset_id": event.subject,
@@ -156,7 +196,7 @@ class ResponseEvents:
             return
         self._open.text.append(text)
         yield self._event(
-            "response.output_text.delta",
+            TEXT_EVENT,
             item_id=self._open.item_id,
             output_index=self._open.index,
             content_index=0,

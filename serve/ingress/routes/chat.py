@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
-from serve.domain.asks import Run
 from serve.domain.messages import Finished, FinishReason
 from serve.domain.records import ResponseRecord
 from serve.ingress.answering import prepare, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller
-from serve.ingress.context import IngressPorts, Ports
-from serve.ingress.routes.responses import SSE_HEADERS
-from serve.ingress.streaming import abandoning, frame, until_accepted, wire_events
+from serve.ingress.context import Ports
+from serve.ingress.streaming import ChatFrames, EventStream
 from serve.protocol.chat import (
     ChatChunks,
     CreateChatCompletion,
@@ -33,22 +29,9 @@ async def create(body: CreateChatCompletion, ports: Ports, caller: GeneratingCal
     if not body.stream:
         record = await wait_for_answer(run)
         return JSONResponse(render_completion(record, _reason(record)))
-    await until_accepted(ports.runs, run)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    return StreamingResponse(
-        abandoning(_frames(ports, run, include_usage=include_usage), run),
-        media_type="text/event-stream",
-        headers=SSE_HEADERS,
-    )
-
-
-async def _frames(
-    ports: IngressPorts, run: Run, *, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    fold = ChatChunks(run.record, include_usage=include_usage)
-    async for chunk in wire_events(ports.runs.follow(run.record.id), fold):
-        yield frame(chunk, named=False)
-    yield b"data: [DONE]\n\n"
+    frames = ChatFrames(ChatChunks(run.record, include_usage=include_usage))
+    return EventStream(ports.runs.follow(run.record.id), frames, run=run)
 
 
 def _reason(record: ResponseRecord) -> FinishReason:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from serve.domain.errors import InvalidRequest
-from serve.domain.messages import LogEntry
 from serve.domain.records import JsonObject, ResponseRecord
 from serve.ingress.answering import prepare, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller, Reader
 from serve.ingress.context import IngressPorts, Ports
-from serve.ingress.streaming import abandoning, frame, replay, until_accepted, wire_events
-from serve.protocol.events import STAGE_EVENT, ResponseEvents
+from serve.ingress.streaming import Batches, EventStream, ResponseFrames, replay
+from serve.protocol.events import ResponseEvents
 from serve.protocol.responses import CreateResponse, render_items, render_response
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
-
-SSE_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 @router.post("")
@@ -31,10 +27,9 @@ async def create(body: CreateResponse, ports: Ports, caller: GeneratingCaller) -
         if body.background:
             return JSONResponse(render_response(run.record))
         return JSONResponse(render_response(await wait_for_answer(run)))
-    if not body.background:
-        await until_accepted(ports.runs, run)
-    frames = _frames(run.record, ports.runs.follow(run.record.id))
-    return _event_stream(frames if body.background else abandoning(frames, run))
+    frames = ResponseFrames(ResponseEvents(run.record))
+    batches = ports.runs.follow(run.record.id)
+    return EventStream(batches, frames, run=None if body.background else run)
 
 
 @router.get("/{response_id}")
@@ -49,7 +44,8 @@ async def retrieve(
     """The response as it is, or its events from any point on."""
     record = await ports.responses.get(caller, response_id)
     if stream:
-        return _event_stream(_frames(record, entries_of(ports, record), after=starting_after))
+        frames = ResponseFrames(ResponseEvents(record), after=starting_after)
+        return EventStream(batches_of(ports, record), frames)
     return JSONResponse(render_response(record))
 
 
@@ -90,21 +86,8 @@ async def input_items(
     return render_items(items[:limit], has_more=len(items) > limit)
 
 
-def entries_of(ports: IngressPorts, record: ResponseRecord) -> AsyncGenerator[LogEntry, None]:
+def batches_of(ports: IngressPorts, record: ResponseRecord) -> Batches:
     """A response's log, wherever it is now."""
     if record.status.is_final:
         return replay(record.log)
     return ports.runs.follow(record.id)
-
-
-async def _frames(
-    record: ResponseRecord, entries: AsyncGenerator[LogEntry, None], *, after: int = -1
-) -> AsyncGenerator[bytes, None]:
-    async for event in wire_events(entries, ResponseEvents(record), after=after):
-        # Strict OpenAI clients know no stages; the WebSocket has them.
-        if event["type"] != STAGE_EVENT:
-            yield frame(event, named=True)
-
-
-def _event_stream(frames: AsyncGenerator[bytes, None]) -> StreamingResponse:
-    return StreamingResponse(frames, media_type="text/event-stream", headers=SSE_HEADERS)

@@ -6,8 +6,8 @@ A response begun here goes on when the socket closes; the browser comes back and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
 import orjson
@@ -15,14 +15,13 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serve.domain.errors import InvalidRequest, MalformedJson, PolymodalError
-from serve.domain.messages import LogEntry
 from serve.domain.records import Caller, JsonObject, ResponseRecord
 from serve.ingress.answering import prepare
 from serve.ingress.authentication import limited, websocket_caller
 from serve.ingress.context import IngressPorts, get_ports
 from serve.ingress.errors import as_error, explain_validation
-from serve.ingress.routes.responses import entries_of
-from serve.ingress.streaming import wire_events
+from serve.ingress.routes.responses import batches_of
+from serve.ingress.streaming import Batches, LineMessages
 from serve.protocol.errors import render_error
 from serve.protocol.events import ResponseEvents
 from serve.protocol.items import Wire
@@ -93,7 +92,6 @@ class _Line:
         self._socket = socket
         self._ports = ports
         self._caller = caller
-        self._sending = asyncio.Lock()
         self._streams = asyncio.Semaphore(_MAX_STREAMS)
 
     async def serve(self) -> None:
@@ -140,29 +138,33 @@ class _Line:
                 await run.finished()
             case Subscribe(response_id=response_id, starting_after=after):
                 record = await self._ports.responses.get(self._caller, response_id)
-                await self._stream(record, entries_of(self._ports, record), None, after=after)
+                await self._stream(record, batches_of(self._ports, record), None, after=after)
             case Cancel(response_id=response_id):
                 await self._ports.runs.cancel(self._caller, response_id)
 
     async def _stream(
         self,
         record: ResponseRecord,
-        entries: AsyncGenerator[LogEntry, None],
+        batches: Batches,
         client_id: str | None,
         *,
         after: int = -1,
     ) -> None:
-        head: JsonObject = {"type": "event", "client_id": client_id, "response_id": record.id}
-        async with self._streams:
-            async for event in wire_events(entries, ResponseEvents(record), after=after):
-                await self._send({**head, "event": event})
+        messages = LineMessages(ResponseEvents(record), client_id, record.id, after=after)
+        async with self._streams, aclosing(batches):
+            await self._send_all(messages.opening())
+            async for batch in batches:
+                await self._send_all(messages.batch(batch))
+
+    async def _send_all(self, texts: Sequence[str]) -> None:
+        try:
+            for text in texts:
+                await self._socket.send({"type": "websocket.send", "text": text})
+        except RuntimeError as exc:  # starlette's word for "the socket is closed"
+            raise WebSocketDisconnect from exc
 
     async def _send(self, message: JsonObject) -> None:
-        async with self._sending:
-            try:
-                await self._socket.send_text(orjson.dumps(message).decode())
-            except RuntimeError as exc:  # starlette's word for "the socket is closed"
-                raise WebSocketDisconnect from exc
+        await self._send_all([orjson.dumps(message).decode()])
 
 
 def _parse(text: str) -> ClientMessage:
