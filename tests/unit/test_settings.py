@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.config.settings import BadSetting, describe, load_settings
+from serve.config.settings import BadSetting, ReplicaRange, describe, load_settings
 
 
 def test_an_empty_environment_gives_a_loopback_installation() -> None:
@@ -32,6 +32,7 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
             "POLYMODAL_PUBLIC_URL": "https://talk.example.org/",
             "POLYMODAL_CORS_ORIGINS": "https://a.example, https://b.example",
             "POLYMODAL_MAX_AUDIO_S": "12.5",
+            "POLYMODAL_GENERATOR_REPLICAS": "1-4",
             "POLYMODAL_REDIS_URL": "redis://:pw@127.0.0.1:7/0",
             "PATH": "/bin",
         }
@@ -39,6 +40,10 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
     assert settings.cookie_secure is True
     assert settings.public_url == "https://talk.example.org"
     assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.generator_replicas == ReplicaRange(1, 4)
+    assert load_settings({"POLYMODAL_GENERATOR_REPLICAS": "3"}).generator_replicas == ReplicaRange(
+        3, 3
+    )
     assert load_settings(settings.as_environment()) == settings
 
 
@@ -53,6 +58,10 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
         ("POLYMODAL_PROFILE", "tpu", "'tpu' is not one of cpu, gpu"),
         ("POLYMODAL_COOKIE_SECURE", "maybe", "'maybe' is neither true nor false"),
         ("POLYMODAL_CHROMA_URL", "localhost:9", "does not begin with http:// or https://"),
+        ("POLYMODAL_GENERATOR_REPLICAS", "many", "is neither a number of replicas nor a range"),
+        ("POLYMODAL_GENERATOR_REPLICAS", "1-", "is neither a number of replicas nor a range"),
+        ("POLYMODAL_GENERATOR_REPLICAS", "0-2", "is no range of at least one replica"),
+        ("POLYMODAL_GENERATOR_REPLICAS", "3-2", "is no range of at least one replica"),
         ("POLYMODAL_PROT", "1", "is not a setting; did you mean POLYMODAL_PORT?"),
         ("POLYMODAL_XYZZY_QQ", "1", "is not a setting; `polymodal settings` lists all"),
     ],
