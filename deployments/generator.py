@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from deployments.feature_store import FeatureFolder
+from deployments.generation.answer import Answer, AnswerSize
+from deployments.generation.assembly import AnswerAssembler, Detokenizer
 from deployments.generation.constraints import Constraint, offered_tools, output_constraint
 from deployments.generation.engine import start_engine
+from deployments.generation.liveness import end_this_process, end_when_hung
 from deployments.generation.prompts import ChatPrompts
 from deployments.generation.publisher import ResponseWriter, StepPublisher
-from deployments.generation.tool_calls import FoundCall, Piece, PlainText, ToolCallParser
+from deployments.generation.pulse import Pulse, Rate
 from serve.domain.errors import (
     ContextLengthExceeded,
     EngineDead,
@@ -27,29 +30,32 @@ from serve.domain.errors import (
 )
 from serve.domain.messages import (
     ChatMessage,
-    FinishReason,
-    GenerationOutcome,
     GenerationRequest,
-    LogEvent,
     NativeMediaPart,
     Sampling,
-    TextDelta,
-    ToolArgumentsDelta,
-    ToolCall,
-    ToolCallStarted,
     ToolSpec,
-    Usage,
 )
-from serve.domain.ports import StreamLog
+from serve.domain.ports import JournalWriter, NoticeSender
 from serve.registry.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
+    from vllm import SamplingParams
 
 _log = logging.getLogger(__name__)
 
 # What an answer may take when the caller does not say: small models rarely stop by themselves.
 _DEFAULT_OUTPUT_TOKENS: Final = 1024
+# Long enough for the errors of the answers in flight to reach those who wait for them.
+_LAST_WORDS_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A request made ready for the engine."""
+
+    prompt: dict[str, Any]
+    params: SamplingParams
+    answer: Answer
 
 
 class GeneratorReplica:
@@ -59,52 +65,60 @@ class GeneratorReplica:
         self,
         spec: ModelSpec,
         models_dir: str,
-        open_log: Callable[[], StreamLog],
+        open_journal: Callable[[], JournalWriter],
+        open_notices: Callable[[], NoticeSender],
         feature_dir: str | None = None,
     ) -> None:
         self._is_shut_down = True  # until there is an engine to shut down
         self._spec = spec
-        self._open_log = open_log
+        self._open_journal = open_journal
         self._features = FeatureFolder(feature_dir) if feature_dir else None
         started_at = time.perf_counter()
         self._engine = start_engine(spec, models_dir, feature_dir)
-        self._window: int = self._engine.model_config.max_model_len
-        self._defaults: dict[str, Any] = self._engine.model_config.get_diff_sampling_param()
-        self._prompts = ChatPrompts(self._engine.get_tokenizer())
+        self._llm = self._engine.llm
+        self._window: int = self._llm.model_config.max_model_len
+        self._defaults: dict[str, Any] = self._llm.model_config.get_diff_sampling_param()
+        self._tokenizer = self._llm.get_tokenizer()
+        self._prompts = ChatPrompts(self._tokenizer)
         # One thread: a fast tokenizer may not be used by two at a time.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._publisher: StepPublisher | None = None
+        # Response ids by the engine's request ids.
+        self._in_work: dict[str, str] = {}
+        self._rate = Rate()
+        self._pulse = Pulse(
+            open_notices, model=spec.name, working_on=self._in_work.values, load=self._load
+        )
+        self._life: asyncio.Task[None] | None = None
         self._is_shut_down = False
         _log.info(
             "generator ready",
             extra={"model": spec.name, "duration_s": time.perf_counter() - started_at},
         )
 
-    async def generate(self, request: GenerationRequest) -> GenerationOutcome:
-        """See ``Generator``. ``StoreUnavailable`` and ``Conflict`` come from the stream log."""
+    async def generate(self, request: GenerationRequest) -> None:
+        """See ``Generator``. ``StoreUnavailable`` comes from the journal."""
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        self._check_model(request.model)
-        tools = offered_tools(request)
-        if tools and not self._spec.traits.tool_parser:
-            raise InvalidRequest(f"{self._spec.name} cannot call tools", param="tools")
-        constraint = output_constraint(request)
-        prompt, n_prompt_tokens = await self._prompt(request.messages, tools)
-        params = self._sampling(request.sampling, constraint, n_prompt_tokens)
-        answer = _Answer(self._writer(request), ToolCallParser(frozenset(t.name for t in tools)))
-        try:
-            await self._run(request, prompt, params, answer, has_tools=bool(tools))
-        except EngineDeadError as error:
-            raise EngineDead("the generator's engine died; try again") from error
-        except VLLMClientError as error:
-            raise InvalidRequest(str(error)) from error
-        except EngineGenerateError as error:
-            cause = error.__cause__
-            if isinstance(cause, ValueError):
-                raise InvalidRequest(str(cause)) from error
-            raise InternalError("the generator failed on this request") from error
-        return answer.outcome(n_prompt_tokens)
+        self.live()
+        writer = ResponseWriter(self._published(), request)
+        job = await self._job(request, writer)
+        if job.answer.is_complete:
+            job.answer.end_complete()
+        else:
+            try:
+                await self._run(request.response_id, job)
+            except EngineDeadError as error:
+                raise EngineDead("the generator's engine died; try again") from error
+            except VLLMClientError as error:
+                raise InvalidRequest(str(error)) from error
+            except EngineGenerateError as error:
+                cause = error.__cause__
+                if isinstance(cause, ValueError):
+                    raise InvalidRequest(str(cause)) from error
+                raise InternalError("the generator failed on this request") from error
+        await writer.flushed()
 
     async def count_tokens(
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = ()
@@ -116,8 +130,9 @@ class GeneratorReplica:
         """Raise ``EngineDead`` once the engine is gone, so that Serve replaces the replica."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        self.live()
         try:
-            await self._engine.check_health()
+            await self._llm.check_health()
         except EngineDeadError as error:
             raise EngineDead("the generator's engine died") from error
 
@@ -126,16 +141,64 @@ class GeneratorReplica:
         await self.check_health()
         return self._spec.name
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to the scaling policy; see ``_load``."""
+        self.live()
+        return self._load()
+
     def shutdown(self) -> None:
         """Stop the engine process; twice is harmless. The replica cannot be used afterwards."""
         if not self._is_shut_down:
             self._is_shut_down = True
+            if self._life is not None:
+                self._life.cancel()
             self._tokenizing.shutdown(wait=False, cancel_futures=True)
-            self._engine.shutdown()
+            self._llm.shutdown()
 
     def __del__(self) -> None:
         # Serve calls this when it stops a replica.
         self.shutdown()
+
+    # --- the replica's own life -----------------------------------------------------------------
+
+    def live(self) -> None:
+        """Beat, and watch the engine, from the first call on in the loop that runs this one."""
+        if self._life is None:
+            self._life = asyncio.get_running_loop().create_task(self._live())
+
+    async def _live(self) -> None:
+        """Ends with the engine, and the process with it: so routers drop the replica at once."""
+        pulse = asyncio.get_running_loop().create_task(self._pulse.beat())
+        try:
+            await self._engine.tie()
+            await end_when_hung(
+                self._engine.pid,
+                self._spec.traits.hang_after_s,
+                has_work=lambda: bool(self._in_work),
+                n_steps=lambda: self._engine.stats.n_steps,
+            )
+        finally:
+            pulse.cancel()
+        if not self._is_shut_down:
+            _log.error(
+                "the engine is dead, and this replica ends", extra={"model": self._spec.name}
+            )
+            await asyncio.sleep(_LAST_WORDS_S)
+            end_this_process()
+
+    def _load(self) -> dict[str, float]:
+        """Requests, tokens, tokens per second; ``kv_use`` 0 to 1. For ``Beat`` and scaling."""
+        stats, cache = self._engine.stats, self._llm.vllm_config.cache_config
+        n_waiting = min(stats.n_waiting, len(self._in_work))
+        return {
+            "running": float(len(self._in_work) - n_waiting),
+            "waiting": float(n_waiting),
+            "waiting_tokens": float(self._llm.get_num_queued_tokens()),
+            "kv_use": stats.kv_use if self._in_work else 0.0,
+            "capacity_tokens": float((cache.num_gpu_blocks or 0) * cache.block_size),
+            "max_running": float(self._spec.traits.max_num_seqs),
+            "tokens_per_s": self._rate.of(stats.n_tokens, is_busy=bool(self._in_work)),
+        }
 
     # --- one request ------------------------------------------------------------------------
 
@@ -145,11 +208,45 @@ class GeneratorReplica:
                 f"no model {name!r} here; choose one of: {self._spec.name}", param="model"
             )
 
-    def _writer(self, request: GenerationRequest) -> ResponseWriter:
+    def _published(self) -> StepPublisher:
         if self._publisher is None:
             # Late: connections belong to the event loop that uses them.
-            self._publisher = StepPublisher(self._open_log())
-        return ResponseWriter(self._publisher, request.response_id, request.first_seq)
+            self._publisher = StepPublisher(self._open_journal())
+        return self._publisher
+
+    async def _job(self, request: GenerationRequest, writer: ResponseWriter) -> _Job:
+        from deployments.generation.replay import replay_arguments
+
+        self._check_model(request.model)
+        tools = offered_tools(request)
+        if tools and not self._spec.traits.tool_parser:
+            raise InvalidRequest(f"{self._spec.name} cannot call tools", param="tools")
+        constraint = output_constraint(request)
+        options: dict[str, Any] = self._defaults | _given(request.sampling)
+        prompt, n_prompt = await self._prompt(request.messages, tools)
+        emitted = request.emitted_ids
+        wanted = request.sampling.max_output_tokens or _DEFAULT_OUTPUT_TOKENS
+        max_output = min(wanted, self._window - n_prompt)
+        assembler = AnswerAssembler(
+            Detokenizer(self._tokenizer.backend_tokenizer, prompt["prompt_token_ids"]),
+            stop=request.sampling.stop,
+            tools=(tool.name for tool in tools),
+        )
+        n_replayed = 0
+        options["max_tokens"] = max_output
+        if emitted and (
+            len(emitted) <= self._spec.traits.exact_resume_tokens
+            or constraint is not None
+            or _counts_its_samples(options)
+        ):
+            n_replayed = len(emitted)
+            options["extra_args"] = replay_arguments(emitted)
+        elif emitted:
+            prompt["prompt_token_ids"] = [*prompt["prompt_token_ids"], *emitted]
+            options["max_tokens"] = max(1, max_output - len(emitted))
+        size = AnswerSize(n_prompt=n_prompt, max_output=max_output, n_replayed=n_replayed)
+        answer = Answer(request, size, assembler, writer)
+        return _Job(prompt, _sampling_params(options, constraint), answer)
 
     async def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]
@@ -190,45 +287,21 @@ class GeneratorReplica:
             "multi_modal_uuids": {"image": keys},
         }
 
-    def _sampling(
-        self, sampling: Sampling, constraint: Constraint | None, n_prompt_tokens: int
-    ) -> SamplingParams:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        wanted = sampling.max_output_tokens or _DEFAULT_OUTPUT_TOKENS
+    async def _run(self, response_id: str, job: _Job) -> None:
+        # Ours is not unique enough: a resubmitted response may meet its own ghost.
+        engine_id = f"{response_id}-{secrets.token_hex(4)}"
+        publisher = self._published()
+        self._in_work[engine_id] = response_id
         try:
-            return SamplingParams(
-                **(self._defaults | _given(sampling)),
-                max_tokens=min(wanted, self._window - n_prompt_tokens),
-                stop=list(sampling.stop),
-                output_kind=RequestOutputKind.DELTA,
-                structured_outputs=None
-                if constraint is None
-                else StructuredOutputsParams(
-                    json=constraint.json_schema, structural_tag=constraint.structural_tag
-                ),
-            )
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
-
-    async def _run(
-        self,
-        request: GenerationRequest,
-        prompt: dict[str, Any],
-        params: SamplingParams,
-        answer: _Answer,
-        *,
-        has_tools: bool,
-    ) -> None:
-        # Ours is not unique enough: a resubmitted response may meet its own aborted ghost.
-        engine_id = f"{request.response_id}-{secrets.token_hex(4)}"
-        async with aclosing(self._engine.generate(prompt, params, engine_id)) as outputs:
-            async for output in outputs:
-                await answer.take(output, has_tools=has_tools)
-                if answer.calls and not request.parallel_tool_calls:
-                    answer.reason = FinishReason.TOOL_CALLS
-                    return
+            async with aclosing(self._llm.generate(job.prompt, job.params, engine_id)) as outputs:
+                async for output in outputs:
+                    job.answer.take(output)
+                    if job.answer.is_over:
+                        return
+                    if publisher.is_full:
+                        await publisher.next_append()
+        finally:
+            del self._in_work[engine_id]
 
 
 def _given(sampling: Sampling) -> dict[str, Any]:
@@ -243,86 +316,31 @@ def _given(sampling: Sampling) -> dict[str, Any]:
     return {name: value for name, value in choices.items() if value is not None}
 
 
-@dataclass(slots=True)
-class _Answer:
-    """What came of a request so far."""
+def _counts_its_samples(options: dict[str, Any]) -> bool:
+    """Whether the next token depends on more than the tokens before it; see ``replay``."""
+    is_random = options.get("temperature", 1.0) > 0
+    return bool(
+        (is_random and options.get("seed") is not None)
+        or options.get("presence_penalty")
+        or options.get("frequency_penalty")
+    )
 
-    writer: ResponseWriter
-    parser: ToolCallParser
-    calls: list[ToolCall] = field(default_factory=list)
-    reason: FinishReason = FinishReason.STOP
-    started_at: float = field(default_factory=time.perf_counter)
-    first_at: float | None = None
-    last_at: float = 0.0
-    queue_s: float = 0.0
-    n_cached: int = 0
-    n_output: int = 0
-    texts: list[str] = field(default_factory=list)
-    pending_ids: tuple[int, ...] = ()
 
-    async def take(self, output: RequestOutput, *, has_tools: bool) -> None:
-        """Log what the step brought."""
-        step = output.outputs[0]
-        if step.finish_reason == "error":
-            raise EngineDead("the engine gave this request up; try again")
-        now = time.perf_counter()
-        if step.token_ids:
-            self.first_at = self.first_at or now
-            self.last_at = now
-        self.n_output += len(step.token_ids)
-        self.n_cached = output.num_cached_tokens or self.n_cached
-        if output.metrics is not None:
-            self.queue_s = max(0.0, output.metrics.scheduled_ts - output.metrics.queued_ts)
-        pieces: list[Piece] = [PlainText(step.text)] if step.text else []
-        if has_tools:
-            pieces = self.parser.feed(step.text) if step.text else []
-            if output.finished:
-                pieces += self.parser.close()
-        self.pending_ids += tuple(step.token_ids)
-        await self.writer.write(self._events(pieces))
-        if output.finished:
-            self.reason = _reason(step.finish_reason, has_calls=bool(self.calls))
+def _sampling_params(options: dict[str, Any], constraint: Constraint | None) -> SamplingParams:
+    """Text is made from the tokens here, with its stop strings; see ``assembly``."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    def _events(self, pieces: Sequence[Piece]) -> list[LogEvent]:
-        events: list[LogEvent] = []
-        for piece in pieces:
-            ids, self.pending_ids = self.pending_ids, ()
-            match piece:
-                case PlainText(text):
-                    self.texts.append(text)
-                    events.append(TextDelta(text, ids))
-                case FoundCall(name, arguments):
-                    call = ToolCall(
-                        call_id=f"call_{secrets.token_hex(12)}", name=name, arguments=arguments
-                    )
-                    index = len(self.calls)
-                    self.calls.append(call)
-                    events.append(ToolCallStarted(index, call.call_id, name))
-                    events.append(ToolArgumentsDelta(index, arguments, ids))
-        return events
-
-    def outcome(self, n_prompt_tokens: int) -> GenerationOutcome:
-        """The summary, once the engine is done."""
-        first_at = self.first_at or self.started_at
-        return GenerationOutcome(
-            text="".join(self.texts),
-            tool_calls=tuple(self.calls),
-            reason=self.reason,
-            usage=Usage(
-                input_tokens=n_prompt_tokens,
-                cached_tokens=self.n_cached,
-                output_tokens=self.n_output,
+    try:
+        return SamplingParams(
+            **options,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+            structured_outputs=None
+            if constraint is None
+            else StructuredOutputsParams(
+                json=constraint.json_schema, structural_tag=constraint.structural_tag
             ),
-            next_seq=self.writer.next_seq,
-            queue_s=self.queue_s,
-            prefill_s=max(0.0, first_at - self.started_at - self.queue_s),
-            decode_s=max(0.0, self.last_at - first_at),
         )
-
-
-def _reason(engine_says: str | None, *, has_calls: bool) -> FinishReason:
-    if engine_says == "length":
-        return FinishReason.LENGTH
-    if engine_says == "abort":
-        return FinishReason.CANCELLED
-    return FinishReason.TOOL_CALLS if has_calls else FinishReason.STOP
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error

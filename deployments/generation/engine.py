@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from deployments.generation.worker_extension import WORKER_EXTENSION, WorkerExtension
 from deployments.loading import model_dir
 from serve.registry.specs import ModelSpec
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+
+    from deployments.generation.engine_stats import EngineStats
 
 _CPU_WORKER: Final = "deployments.generation.picture_worker.PictureWorker"
 
@@ -34,7 +39,20 @@ def engine_environment() -> dict[str, str]:
     }
 
 
-def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> AsyncLLM:
+@dataclass(frozen=True, slots=True)
+class StartedEngine:
+    """vLLM's front end, the process its engine runs in, and what that says after each step."""
+
+    llm: AsyncLLM
+    pid: int
+    stats: EngineStats
+
+    async def tie(self) -> None:
+        """From now on the engine does not outlive this process."""
+        await self.llm.collective_rpc(WorkerExtension.die_with.__name__, args=(os.getpid(),))
+
+
+def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> StartedEngine:
     """Load the model and begin to serve. Blocks for seconds to minutes.
 
     Raises:
@@ -45,6 +63,9 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> A
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from deployments.generation.engine_stats import EngineStats
+    from deployments.generation.replay import REPLAY_PROCESSOR
+
     options: dict[str, Any] = {
         "model": str(model_dir(spec, Path(models_dir))),
         "served_model_name": spec.name,
@@ -54,7 +75,11 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> A
         "max_model_len": spec.max_input_tokens or None,
         # Compact JSON: a small model that may write space writes nothing else.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "logits_processors": [REPLAY_PROCESSOR],
+        "worker_extension_cls": WORKER_EXTENSION,
         "enable_log_requests": False,
+        # vLLM's own loggers cost time in each step, and nobody reads them; ours is given below.
+        "disable_log_stats": True,
         # One device per replica: the worker lives in the engine's process, not in a third one.
         "distributed_executor_backend": "uni",
     }
@@ -66,7 +91,11 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> A
         if current_platform.is_cpu() and importlib.util.find_spec("torchvision") is None:
             _teach_pictures()
             options["worker_cls"] = _CPU_WORKER
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
+    before = {process.pid for process in multiprocessing.active_children()}
+    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**options), stat_loggers=[EngineStats])
+    (engine,) = (each for each in multiprocessing.active_children() if each.pid not in before)
+    (stats,) = (each for each in llm.logger_manager.stat_loggers if isinstance(each, EngineStats))
+    return StartedEngine(llm, int(engine.pid or 0), stats)
 
 
 def _picture_options(feature_dir: str | None) -> dict[str, Any]:

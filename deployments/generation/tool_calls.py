@@ -66,6 +66,11 @@ class ToolCallParser:
             pieces.append(PlainText(self._space))
         return pieces
 
+    @property
+    def is_holding(self) -> bool:
+        """Some of the text fed so far is neither out nor dropped."""
+        return bool(self._buffer or self._space)
+
     def _take(self, *, ended: bool) -> Iterator[Piece]:
         while self._buffer:
             found = self._next_opener()

@@ -62,7 +62,13 @@ class GeneratorTraits:
     """What only generators have.
 
     ``tool_parser`` and ``reasoning_parser`` are names that vLLM knows, empty when the model has no
-    such habit. ``modalities`` are what the model itself understands beside text.
+    such habit. ``modalities`` are what the model itself understands beside text. An engine with
+    work that neither makes a step nor computes for ``hang_after_s`` is given up. When an answer
+    of at most ``exact_resume_tokens`` changes engines, the new one decodes it again and goes on
+    with the very same tokens; a longer one is read like a prompt, which is quicker, and where
+    rounding may then prefer another of two words that are equally likely. Above 0,
+    ``echo_tokens_per_s`` means that there is no model: a stand-in for load tests writes so many
+    tokens per second into each answer.
     """
 
     kv_cache_bytes: int
@@ -70,6 +76,14 @@ class GeneratorTraits:
     tool_parser: str = ""
     reasoning_parser: str = ""
     modalities: tuple[str, ...] = ()
+    hang_after_s: float = 8.0
+    exact_resume_tokens: int = 256
+    echo_tokens_per_s: float = 0.0
+
+    @property
+    def is_echo(self) -> bool:
+        """Nothing is loaded."""
+        return self.echo_tokens_per_s > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,87 @@
+"""A generator replica tells that it lives, what it works on and how loaded it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from serve.domain.errors import PolymodalError
+from serve.domain.ids import new_id
+from serve.domain.journal import BEAT_PERIOD_S, Beat
+from serve.domain.ports import NoticeSender
+from serve.observability.processes import process_stat
+
+_log = logging.getLogger(__name__)
+
+_KIND: Final = "generator"
+_SMOOTHING_S: Final = 5.0
+
+
+class Rate:
+    """Tokens per second while there was work, smoothed over some seconds; 0 before any."""
+
+    def __init__(self) -> None:
+        self._at_s = time.monotonic()
+        self._n_tokens = 0
+        self._per_s = 0.0
+
+    def of(self, n_tokens: int, *, is_busy: bool) -> float:
+        """``n_tokens``: all since the start. Idle time says nothing about the engine."""
+        now = time.monotonic()
+        elapsed_s, n_new = now - self._at_s, n_tokens - self._n_tokens
+        if elapsed_s >= BEAT_PERIOD_S / 2:
+            self._at_s, self._n_tokens = now, n_tokens
+            if is_busy and n_new:
+                share = 1.0 if self._per_s == 0.0 else 1.0 - math.exp(-elapsed_s / _SMOOTHING_S)
+                self._per_s += share * (n_new / elapsed_s - self._per_s)
+        return self._per_s
+
+
+class Pulse:
+    """Sends a beat every ``BEAT_PERIOD_S`` from ``beat`` until it is cancelled."""
+
+    def __init__(
+        self,
+        open_notices: Callable[[], NoticeSender],
+        *,
+        model: str,
+        working_on: Callable[[], Iterable[str]],
+        load: Callable[[], dict[str, float]],
+    ) -> None:
+        """``working_on``: ids of the responses in work."""
+        self._open_notices = open_notices
+        self._model = model
+        self._working_on = working_on
+        self._load = load
+        self._process_id = new_id("gen")
+        self._host = socket.gethostname()
+        stat = process_stat(os.getpid())
+        self._started_ticks = stat.started_ticks if stat else 0
+
+    async def beat(self) -> None:
+        """Never returns. A beat that the store did not take is not repeated: the next one is."""
+        notices = self._open_notices()
+        while True:
+            try:
+                await notices.send(self._now())
+            except PolymodalError as error:
+                _log.warning("beat not sent", extra={"code": error.code})
+            await asyncio.sleep(BEAT_PERIOD_S)
+
+    def _now(self) -> Beat:
+        return Beat(
+            process_id=self._process_id,
+            kind=_KIND,
+            host=self._host,
+            pid=os.getpid(),
+            started_ticks=self._started_ticks,
+            model=self._model,
+            response_ids=tuple(self._working_on()),
+            load=self._load(),
+        )
