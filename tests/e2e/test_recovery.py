@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
 def _engine_of(running: Running, model: str) -> psutil.Process:
     """The engine's own process below the replica of ``model``."""
-    for process in psutil.Process(running.supervisor.pid).children(recursive=True):
+    for process in psutil.Process(running.supervisor).children(recursive=True):
         # Ray writes the deployment into the title of a replica's process.
         if f"ServeReplica:polymodal:Generator:{model}" in " ".join(process.cmdline()):
             engines = [

@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.installation import free_port
 from serve.config.settings import process_environment
-from tests.fixtures.running import QUICK, free_port
+from tests.fixtures.running import QUICK
 from tests.fixtures.stores import S3Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]

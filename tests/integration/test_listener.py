@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.installation import free_port
 from graphs.online.listener import AddressTaken, share_listener
-from tests.fixtures.running import free_port
 
 # Answers every connection with its own process id.
 _REPLICA = """

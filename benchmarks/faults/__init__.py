@@ -1,0 +1,1 @@
+"""Kills and stops parts of a running service under load, and counts what its clients noticed."""

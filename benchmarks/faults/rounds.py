@@ -1,0 +1,208 @@
+"""One round: streams under way, a part of the service hit, and what everybody noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.faults.asking import ask
+from benchmarks.faults.ledger import Account, Ledger
+from benchmarks.faults.newcomers import Newcomers, Noticed
+from benchmarks.faults.processes import Fault, Household, Member, Role
+from benchmarks.faults.streams import Delivered, DurableStream
+from benchmarks.load.wire import Address
+
+_LOOK_S = 0.25
+_MIDWAY_LIMIT_S = 60.0
+_WHOLE_LIMIT_S = 180.0
+_PROMPTS = (
+    "Tell me about the sea.",
+    "Tell me about mountains.",
+    "Tell me about bread.",
+    "Tell me about clocks.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is under way when the fault comes: ``n_streams`` answers of ``n_tokens``."""
+
+    model: str
+    n_streams: int
+    n_tokens: int
+    limit_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one round came to. Seconds throughout.
+
+    Attributes:
+        n_exact: streams that were delivered exactly once, in order, with the right text.
+        gaps_s: the longest pause of every stream.
+        replaced_s: until as many of the target's kind were at work as before, and the service
+            said that it was ready; None when that took longer than a round may.
+        was_left_stopped: the platform had to be helped: the stopped target was still there.
+        abandoned: sequences that the generators still worked on after everybody had left.
+    """
+
+    role: Role
+    fault: Fault
+    n_exact: int
+    problems: Counter[str]
+    gaps_s: list[float]
+    n_resumed: int
+    n_asked_again: int
+    noticed: Noticed
+    replaced_s: float | None
+    was_left_stopped: bool
+    account: Account
+    abandoned: int
+
+
+@dataclass(slots=True)
+class Target:
+    """The service under test, and the right to ask it."""
+
+    url: str
+    api_key: str
+    household: Household
+    ledger: Ledger
+    counts: Counter[Role] = field(default_factory=Counter)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What every request carries."""
+        return {"authorization": f"Bearer {self.api_key}"}
+
+    async def is_whole(self) -> bool:
+        """Whether as many of every kind are at work as when the run began, and it is ready."""
+        members = await asyncio.to_thread(self.household.members)
+        alive = Counter(member.role for member in members if not member.is_stopped)
+        if any(alive[role] < n for role, n in self.counts.items()):
+            return False
+        return await ask(Address.of(self.url), "/readyz", {}) == "200"
+
+    async def until_whole(self) -> None:
+        """Wait for ``is_whole``. Raises ``TimeoutError``."""
+        async with asyncio.timeout(_WHOLE_LIMIT_S):
+            # ASYNC110: what is waited for happens in other processes.
+            while not await self.is_whole():  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_S)
+
+
+class FaultRounds:
+    """Rounds against one service."""
+
+    def __init__(self, target: Target, load: Load) -> None:
+        self._target = target
+        self._load = load
+        self._references: dict[str, str] = {}
+        self._n_pieces = 0
+
+    async def prepare(self) -> None:
+        """Note who is there, and what the answers are when nothing happens.
+
+        Raises:
+            RuntimeError: Not even that works.
+        """
+        members = await asyncio.to_thread(self._target.household.members)
+        self._target.counts = Counter(member.role for member in members)
+        streams = self._streams(secrets.token_hex(4), len(_PROMPTS))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(stream.run(limit_s=self._load.limit_s)) for stream in streams
+            ]
+        for prompt, task in zip(_PROMPTS, tasks, strict=True):
+            if task.result().problem:
+                raise RuntimeError(f"an undisturbed answer failed: {task.result().problem}")
+            self._references[prompt] = task.result().text
+            self._n_pieces = max(self._n_pieces, task.result().n_pieces)
+
+    async def run(self, role: Role, fault: Fault, number: int) -> Outcome | None:
+        """Hit the ``number``-th of a kind, in turn. None when there is none of that kind."""
+        victims = await asyncio.to_thread(self._target.household.of, role)
+        if not victims:
+            return None
+        victim = victims[number % len(victims)]
+        round_id = secrets.token_hex(6)
+        streams = self._streams(round_id, self._load.n_streams)
+        newcomers = Newcomers(self._target.url, self._target.headers, self._load.model)
+        async with newcomers.coming() as noticed, asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(stream.run(limit_s=self._load.limit_s)) for stream in streams
+            ]
+            await self._midway(streams)
+            hit_at_s = time.perf_counter()
+            victim.hit(fault)
+            watch = group.create_task(self._replaced(victim, hit_at_s))
+        was_left_stopped = victim.is_stopped
+        if was_left_stopped:
+            victim.end()
+        await self._target.until_whole()
+        delivered = [task.result() for task in tasks]
+        problems = Counter(problem for each in delivered if (problem := self._problem(each)))
+        noticed.n_not_found += sum(each.statuses.get(404, 0) for each in delivered)
+        ledger = self._target.ledger
+        return Outcome(
+            role=role,
+            fault=fault,
+            n_exact=len(delivered) - problems.total(),
+            problems=problems,
+            gaps_s=[each.longest_gap_s for each in delivered],
+            n_resumed=sum(each.n_resumes > 0 for each in delivered),
+            n_asked_again=sum(each.n_posts > 1 for each in delivered),
+            noticed=noticed,
+            replaced_s=watch.result(),
+            was_left_stopped=was_left_stopped,
+            account=await ledger.account(round_id, {each.name for each in delivered}),
+            abandoned=await ledger.abandoned(),
+        )
+
+    def _streams(self, round_id: str, n: int) -> Sequence[DurableStream]:
+        return [
+            DurableStream(
+                self._target.url,
+                self._target.headers,
+                {
+                    "model": self._load.model,
+                    "input": _PROMPTS[index % len(_PROMPTS)],
+                    "max_output_tokens": self._load.n_tokens,
+                    "temperature": 0,
+                    # In pairs, so that every prompt is asked in both ways.
+                    "background": index // len(_PROMPTS) % 2 == 1,
+                    "metadata": {"round": round_id, "stream": f"{round_id}-{index}"},
+                },
+                f"{round_id}-{index}",
+            )
+            for index in range(n)
+        ]
+
+    async def _midway(self, streams: Sequence[DurableStream]) -> None:
+        """Until all have begun and half have a third of their pieces."""
+        deadline = time.perf_counter() + _MIDWAY_LIMIT_S
+        while time.perf_counter() < deadline:
+            pieces = [stream.n_pieces for stream in streams]
+            if min(pieces) > 0 and statistics.median(pieces) >= self._n_pieces / 3:
+                return
+            await asyncio.sleep(_LOOK_S / 5)
+
+    async def _replaced(self, victim: Member, hit_at_s: float) -> float | None:
+        deadline = hit_at_s + self._load.limit_s
+        while time.perf_counter() < deadline:
+            if (victim.is_gone or not victim.is_stopped) and await self._target.is_whole():
+                return time.perf_counter() - hit_at_s
+            await asyncio.sleep(_LOOK_S)
+        return None
+
+    def _problem(self, delivered: Delivered) -> str:
+        if delivered.problem:
+            return delivered.problem
+        index = int(delivered.name.rpartition("-")[2])
+        reference = self._references[_PROMPTS[index % len(_PROMPTS)]]
+        return "" if delivered.text == reference else "not the text of an undisturbed run"
