@@ -13,12 +13,15 @@ from ray.serve.handle import DeploymentHandle
 
 from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
 from graphs.online.active_run import RunPorts
+from graphs.online.admission import AdmissionDesk
+from graphs.online.peers import Peers, this_process
 from graphs.online.perceive import Perceiver
 from graphs.online.runs import RunSupervisor
 from graphs.stores import object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
 from serve.config.settings import Settings
+from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
 from serve.domain.media import MediaKind, MediaLimits
@@ -42,7 +45,7 @@ from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from serve.storage.redis.rate_limits import RedisRateLimits
-from serve.storage.redis.stream_log import RedisStreamLog
+from serve.storage.redis.streams import RedisStreams
 
 _PING_TIMEOUT_S = 5.0
 # base64 adds a third; a request may carry a few media inline.
@@ -114,7 +117,9 @@ class _Ports:
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.postgres_dsn))
             objects = await stack.enter_async_context(object_store(settings))
-            log = await stack.enter_async_context(await RedisStreamLog.open(settings.redis_url))
+            streams = await stack.enter_async_context(
+                await RedisStreams.connect(settings.redis_url)
+            )
             redis = connect(settings.redis_url)
             stack.push_async_callback(redis.aclose)
             index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
@@ -135,17 +140,25 @@ class _Ports:
                     MediaKind.AUDIO: self._models.choose("audio_encoder", None).revision,
                 },
             )
+            me = this_process("ingress")
+            peers = Peers(streams.notices, me)
+            desk = AdmissionDesk(_bounds(settings), my_id=me.process_id, alive=peers.alive)
+            peers.report(desk.load)
             run_ports = RunPorts(
                 responses=responses,
                 conversations=conversations,
                 assets=assets,
-                log=log,
+                journal=streams.journal,
                 perceiving=perceiver,
                 images=self._images,
                 generators=self._generators,
                 models={model.name: model for model in self._models.models},
+                admission=desk,
             )
-            supervisor = RunSupervisor(run_ports, timeout_s=settings.request_timeout_s)
+            supervisor = RunSupervisor(
+                run_ports, peers, streams.notices, timeout_s=settings.request_timeout_s
+            )
+            await stack.enter_async_context(peers.met())
             runs = await stack.enter_async_context(supervisor.running())
             yield IngressPorts(
                 accounts=PostgresAccounts(
@@ -176,7 +189,7 @@ class _Ports:
                             for name, client in self._generators.items()
                         },
                         "postgres": database.ping,
-                        "redis": log.ping,
+                        "redis": streams.journal.ping,
                         "chroma": index.ping,
                         "objects": objects.ping,
                     }
@@ -184,6 +197,15 @@ class _Ports:
                 models=self._models,
                 limits=ingress_limits(settings),
             )
+
+
+def _bounds(settings: Settings) -> QueueBounds:
+    return QueueBounds(
+        waiting=settings.max_waiting,
+        waiting_per_owner=settings.max_waiting_per_user,
+        running_per_owner=settings.max_running_per_user,
+        wait_s=settings.max_wait_s,
+    )
 
 
 def ingress_limits(settings: Settings) -> IngressLimits:

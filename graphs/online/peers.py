@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -11,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from serve.domain.errors import PolymodalError
+from serve.domain.ids import new_id
 from serve.domain.journal import (
     BEAT_PERIOD_S,
     SILENT_AFTER_S,
@@ -19,6 +22,7 @@ from serve.domain.journal import (
     CredentialRevoked,
 )
 from serve.domain.ports import Notices
+from serve.observability.processes import process_stat
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +31,18 @@ _RETRY_S = 0.2
 _MEMORY_S = 60.0
 
 Load = Callable[[], Mapping[str, float]]
+
+
+def this_process(kind: str) -> Beat:
+    """A beat of this life of this process, without figures."""
+    stat = process_stat(os.getpid())
+    return Beat(
+        process_id=new_id(kind[:3]),
+        kind=kind,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_ticks=stat.started_ticks if stat else 0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +65,15 @@ class Peers:
         notices: Notices,
         me: Beat,
         *,
-        load: Load,
         beat_period_s: float = BEAT_PERIOD_S,
         silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
-        """``load`` is asked for this process' figures before every beat."""
+        """``me`` is repeated in every beat, with the figures of who reports some."""
         self.silent_after_s = silent_after_s
         self._beat_period_s = beat_period_s
         self._notices = notices
         self._me = me
-        self._load = load
+        self._loads: list[Load] = []
         self._on_cancel: list[Callable[[str], None]] = []
         self._on_revoked: list[Callable[[str], None]] = []
         self._heard: dict[str, Heard] = {}
@@ -80,6 +95,10 @@ class Peers:
             finally:
                 for task in tasks:
                     task.cancel()
+
+    def report(self, load: Load) -> None:
+        """Put these figures into every beat."""
+        self._loads.append(load)
 
     def on_cancel(self, do: Callable[[str], None]) -> None:
         """Call ``do`` with the id of every response whose cancel is asked for, anywhere."""
@@ -144,7 +163,7 @@ class Peers:
     async def _beat(self) -> None:
         while True:
             try:
-                await self._notices.send(replace(self._me, load=dict(self._load())))
+                await self._notices.send(self._now())
             except PolymodalError as error:
                 _log.warning("beat not sent", extra={"code": error.code})
             self._forget_the_old()
@@ -176,6 +195,10 @@ class Peers:
         self._heard[beat.process_id] = Heard(beat, now)
         for response_id in beat.response_ids:
             self._worked_on[response_id] = now
+
+    def _now(self) -> Beat:
+        load = {name: figure for report in self._loads for name, figure in report().items()}
+        return replace(self._me, load=load)
 
     def _forget_the_old(self) -> None:
         oldest_s = time.monotonic() - _MEMORY_S
