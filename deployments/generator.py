@@ -64,9 +64,9 @@ class GeneratorReplica:
     def __init__(
         self,
         spec: ModelSpec,
-        models_dir: str,
         open_journal: Callable[[], JournalWriter],
         open_notices: Callable[[], NoticeSender],
+        models_dir: str,
         feature_dir: str | None = None,
     ) -> None:
         self._is_shut_down = True  # until there is an engine to shut down

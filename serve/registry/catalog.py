@@ -191,6 +191,15 @@ _CPU_ROWS: Final = (
         generator=GeneratorTraits(kv_cache_bytes=256 * _MIB, max_num_seqs=64),
     ),
     ModelSpec(
+        name="echo",
+        role=Role.GENERATOR,
+        description="No model: made-up words at 20 tokens a second, to load-test the rest.",
+        licence="none",
+        sources=(),
+        max_input_tokens=8192,
+        generator=GeneratorTraits(kv_cache_bytes=0, max_num_seqs=2048, echo_tokens_per_s=20.0),
+    ),
+    ModelSpec(
         name="minilm-l6-v2",
         role=Role.TEXT_ENCODER,
         description="all-MiniLM-L6-v2: English sentences to vectors.",

@@ -88,7 +88,7 @@ class GeneratorTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model that can be prepared and loaded.
+    """A model that can be prepared and loaded; an echo has no sources.
 
     ``dim`` is the length of its vectors, 0 for none. ``max_input_tokens`` is the window; 0 where
     tokens mean nothing. ``quantization`` is "none" when weights have the precision of ``dtype``.
@@ -110,7 +110,7 @@ class ModelSpec:
     generator: GeneratorTraits | None = None
 
     def __post_init__(self) -> None:
-        if not self.sources:
+        if not self.sources and not (self.generator and self.generator.is_echo):
             raise ValueError(f"the model {self.name} has no source")
         if (self.role is Role.GENERATOR) != (self.generator is not None):
             raise ValueError(f"the model {self.name} needs generator traits if it is a generator")

@@ -88,9 +88,17 @@ def test_every_row_states_licence_and_origin(spec: ModelSpec) -> None:
     assert all(source.licence and source.origin for source in spec.sources)
 
 
-@pytest.mark.parametrize("spec", [*CPU_CATALOG], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [each for each in CPU_CATALOG if each.is_prepared], ids=lambda spec: spec.name
+)
 def test_every_row_made_from_archives_has_a_converter(spec: ModelSpec) -> None:
     assert callable(converter(spec.converter))
+
+
+def test_only_an_echo_may_have_no_source() -> None:
+    assert not CPU_CATALOG.get("echo").sources
+    with pytest.raises(ValueError, match="no source"):
+        replace(_SPEC, sources=())
 
 
 def test_an_archive_without_a_pinned_hash_is_refused() -> None:
