@@ -128,9 +128,9 @@ class ResponseFold:
         return True
 
     def _take(self, events: Sequence[LogEvent]) -> None:
-        self.entries.extend(
-            LogEntry(seq, event) for seq, event in enumerate(events, len(self.entries))
-        )
+        entries = self.entries
+        for event in events:
+            entries.append(LogEntry(len(entries), event))
 
     @property
     def generated(self) -> Generated | None:
@@ -189,9 +189,9 @@ class CancelAsked:
 
 @dataclass(frozen=True, slots=True)
 class CredentialRevoked:
-    """A key or session that must not be believed from memory any more, by its digest in hex."""
+    """A key, a session, or all sessions of a user, that must not be believed from memory any more."""
 
-    digest: str
+    id: str
 
 
 Notice = Beat | CancelAsked | CredentialRevoked

@@ -185,8 +185,8 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
 
 
 # --- journal records: [letter, response id, fields in order] ----------------------------------
-# One record per token is usual, so forms are short: events stand without a number, and text,
-# which most of them are, without the name of its type.
+# One record per token is usual, so forms are short and flat: events stand without a number, text
+# without the name of its type, and a single piece of text without brackets.
 
 
 def encode_records(records: Iterable[JournalRecord]) -> bytes:
@@ -220,23 +220,41 @@ def events_from_json(parsed: JsonArray) -> list[LogEvent]:
 def apply_record_json(fold: ResponseFold, parsed: JsonArray) -> bool:
     """``fold.apply`` of a record whose JSON was parsed already. Raises ``UnknownForm``."""
     try:
-        match parsed:
-            case ["W", _, epoch, seq, events]:
-                # Most records by far: no object is made of what only passes through.
-                return fold.wrote(epoch, seq, events_from_json(events))
-            case ["R", response_id, term, epoch]:
-                return fold.apply(Restarted(response_id, term, epoch))
-            case ["A", response_id, term, supervisor]:
-                return fold.apply(Adopted(response_id, term, supervisor))
-            case ["E", response_id, term, event]:
-                [last] = events_from_json([event])
-                if isinstance(last, TERMINAL_EVENTS):
-                    return fold.apply(Ended(response_id, term, last))
-            case _:
-                pass
-    except TypeError as exc:
+        # The usual ones by far come first, and become events without a record in between.
+        kind = parsed[0]
+        if kind == "T":
+            return fold.wrote(parsed[2], parsed[3], (TextDelta(parsed[4], tuple(parsed[5:])),))
+        if kind == "W":
+            _, _, epoch, seq, events = parsed
+            return fold.wrote(epoch, seq, events_from_json(events))
+        return fold.apply(_RECORD_READERS[kind](parsed[1:]))
+    except (LookupError, TypeError, ValueError) as exc:
         raise UnknownForm("a journal record is not of a known form") from exc
-    raise UnknownForm("a journal record is not of a known form")
+
+
+def _restarted(fields: JsonArray) -> Restarted:
+    response_id, term, epoch = fields
+    return Restarted(response_id, int(term), int(epoch))
+
+
+def _adopted(fields: JsonArray) -> Adopted:
+    response_id, term, supervisor = fields
+    return Adopted(response_id, int(term), supervisor)
+
+
+def _ended(fields: JsonArray) -> Ended:
+    response_id, term, event = fields
+    [last] = events_from_json([event])
+    if not isinstance(last, TERMINAL_EVENTS):
+        raise UnknownForm("a response ends with an event that is no end")
+    return Ended(response_id, int(term), last)
+
+
+_RECORD_READERS: Final[dict[str, Callable[[JsonArray], JournalRecord]]] = {
+    "R": _restarted,
+    "A": _adopted,
+    "E": _ended,
+}
 
 
 def _record_fields(record: JournalRecord) -> tuple[object, ...]:
@@ -288,8 +306,8 @@ def decode_notice(encoded: bytes) -> Notice:
                 )
             case ["CancelAsked", str(response_id)]:
                 return CancelAsked(response_id)
-            case ["CredentialRevoked", str(digest)]:
-                return CredentialRevoked(digest)
+            case ["CredentialRevoked", str(revoked_id)]:
+                return CredentialRevoked(revoked_id)
             case _:
                 raise UnknownForm("a notice is not of a known form")
     except (AttributeError, TypeError, ValueError) as exc:
@@ -304,7 +322,7 @@ def _notice_fields(notice: Notice) -> tuple[object, ...]:
         case CancelAsked():
             return (notice.response_id,)
         case CredentialRevoked():
-            return (notice.digest,)
+            return (notice.id,)
         case _:
             assert_never(notice)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -21,7 +21,6 @@ from serve.domain.ports import LiveResponse
 from serve.storage.codec import encode_records
 from serve.storage.redis.checkpoints import checkpoint_fields, checkpoint_key
 from serve.storage.redis.connection import patiently, redis_errors
-from serve.storage.redis.live import entries_of
 from serve.storage.redis.reading import JOURNAL_KEY, JournalReader
 
 _FIELD = b"r"
@@ -88,12 +87,15 @@ class RedisJournal:
         self, response_id: str, *, from_seq: int = 0
     ) -> AsyncGenerator[Sequence[LogEntry], None]:
         """See ``Journal``. Raises ``StoreUnavailable``, also when the beginning was lost."""
-        async with (
-            self._reader.following(response_id, is_new=False) as response,
-            aclosing(entries_of(response.live, from_seq)) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+        async with self._reader.following(response_id, is_new=False) as response:
+            live, version, seq = response.live, 0, from_seq
+            while True:
+                version = await live.changed(version)
+                if batch := live.entries_from(seq):
+                    seq += len(batch)
+                    yield batch
+                if live.fold.has_ended:
+                    return
 
     async def checkpoint(self, response_ids: Iterable[str]) -> None:
         """See ``Journal``. Those not open in this process are left out."""

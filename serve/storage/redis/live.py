@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
 
 from serve.domain.errors import StoreUnavailable
 from serve.domain.journal import ResponseFold
@@ -31,6 +30,19 @@ class LiveFold:
             await woken
         return self.version
 
+    def entries_from(self, seq: int) -> list[LogEntry]:
+        """What there is from ``seq`` on. A slow follower is not buffered for: it gets more.
+
+        Raises ``StoreUnavailable`` when the beginning of the response is lost.
+        """
+        fold = self.fold
+        if fold.has_gap and not fold.entries:
+            raise StoreUnavailable(
+                "part of this response's event log was lost; read the response instead",
+                response_id=fold.response_id,
+            )
+        return fold.entries[seq:]
+
     def wake(self) -> None:
         """Tell everybody who waits that the fold has changed."""
         self.version += 1
@@ -46,25 +58,3 @@ class LiveFold:
         for woken in waiters:
             if not woken.done():
                 woken.set_result(None)
-
-
-async def entries_of(live: LiveFold, from_seq: int) -> AsyncGenerator[Sequence[LogEntry], None]:
-    """See ``Journal.follow``.
-
-    A slow follower is not buffered for: it gets a larger batch the next time it asks. Raises
-    ``StoreUnavailable`` when the beginning of the response is lost.
-    """
-    fold, version, told = live.fold, 0, from_seq
-    while True:
-        version = await live.changed(version)
-        if fold.has_gap and not fold.entries:
-            raise StoreUnavailable(
-                "part of this response's event log was lost; read the response instead",
-                response_id=fold.response_id,
-            )
-        if fold.next_seq > told:
-            batch = fold.entries[told:]
-            told = fold.next_seq
-            yield batch
-        if fold.has_ended:
-            return

@@ -34,13 +34,15 @@ class RedisRateLimits:
             files("serve.storage.redis").joinpath("take.lua").read_text()
         )
 
-    async def take(self, subject: str, *, limit: int, window_s: int) -> RateDecision:
-        """See ``RateLimits``. A refused request does not count."""
+    async def take(
+        self, subject: str, *, limit: int, window_s: int, n_requests: int = 1
+    ) -> RateDecision:
+        """See ``RateLimits``. All of ``n_requests`` are counted or, when refused, none."""
         if limit <= 0:
             return RateDecision(allowed=False, limit=0, remaining=0, reset_after_s=float(window_s))
         with redis_errors():
             allowed, remaining, reset_us = await self._take(
-                keys=[f"{_PREFIX}{subject}:{limit}:{window_s}"], args=[limit, window_s]
+                keys=[f"{_PREFIX}{subject}:{limit}:{window_s}"], args=[limit, window_s, n_requests]
             )
         return RateDecision(
             allowed=bool(allowed),
