@@ -123,6 +123,13 @@ class BrokenMedia(PolymodalError):
     status = 422
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    """The Idempotency-Key came with another request before. Take a new key."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
 class RateLimited(PolymodalError):
     """Too many requests. ``context["retry_after_s"]`` says when to come back."""
 

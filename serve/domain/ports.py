@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from serve.domain.idempotency import KeyClaim, KeyState, SavedReply
 from serve.domain.journal import JournalRecord, Notice, ResponseFold
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import (
@@ -442,4 +443,40 @@ class Responses(Protocol):
 
     async def active(self, caller: Caller, conversation_id: str) -> str | None:
         """Id of the response that is being made in this conversation, if any."""
+        ...
+
+
+class IdempotencyKeys(Protocol):
+    """What was asked under which ``Idempotency-Key``, kept for a day from its answer."""
+
+    @property
+    def lease_s(self) -> float:
+        """How long a claim holds without being extended: then another attempt may begin."""
+        ...
+
+    async def claim(self, claim: KeyClaim, *, fingerprint: bytes, response_id: str) -> KeyState:
+        """Claim the key for this attempt, or learn who has it.
+
+        ``response_id`` becomes the key's own if the key is new.
+        """
+        ...
+
+    async def extend(self, claim: KeyClaim) -> bool:
+        """Still at it. False: another attempt has taken over."""
+        ...
+
+    async def replace_response(self, claim: KeyClaim, response_id: str) -> bool:
+        """The response of an earlier attempt failed; this attempt makes another one."""
+        ...
+
+    async def save(self, claim: KeyClaim, reply: SavedReply) -> bool:
+        """The request is carried out. False: another attempt has taken over."""
+        ...
+
+    async def let_go(self, claim: KeyClaim) -> None:
+        """Not carried out as far as we know: the next attempt may begin at once."""
+        ...
+
+    async def forget(self, claim: KeyClaim) -> None:
+        """Certainly not carried out: as if it had never been sent."""
         ...

@@ -57,6 +57,10 @@ const ADVICE: Record<string, Advice> = {
     title: "That file could not be opened",
     action: "It may be damaged. Save or export it again, then attach the new copy.",
   },
+  idempotency_key_reused: {
+    title: "This was sent before with other content",
+    action: "Reload the page, then send it again.",
+  },
   rate_limit_exceeded: {
     title: "You are sending faster than allowed",
     action: "Wait a moment, then try again.",
