@@ -11,6 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 
 from deployments.audio_encoder import AudioEncoderReplica
+from deployments.echo_generator import EchoGenerator
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
@@ -26,9 +27,9 @@ from graphs.nodes import (
     generator_name,
 )
 from graphs.online.ingress_node import IngressNode, metrics_folder
-from graphs.stores import ReplicaLog, ReplicaObjects
+from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
 from serve.config.app_args import AppArgs
-from serve.config.settings import Settings, settings_from_environment
+from serve.config.settings import ReplicaRange, Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
 from serve.registry.catalog import catalog
 from serve.registry.specs import ModelSpec, Registry, Role
@@ -50,7 +51,8 @@ def build(args: AppArgs) -> Application:
     native = next((spec for spec in generator_specs if spec.sees_pictures), None)
     tower = partial(load_tower, native, models_dir, feature_dir) if native else None
     open_store = partial(ReplicaObjects, settings)
-    open_log = partial(ReplicaLog, settings.redis_url)
+    open_journal = partial(ReplicaJournal, settings.redis_url)
+    open_notices = partial(ReplicaNotices, settings.redis_url)
 
     text = _deployment(TEXT_ENCODER, TextEncoderReplica).bind(text_spec, models_dir)
     image = _deployment(IMAGE_ENCODER, ImageEncoderReplica).bind(
@@ -60,7 +62,12 @@ def build(args: AppArgs) -> Application:
         audio_spec, text_spec, models_dir, open_store
     )
     generators = {
-        spec.name: _generator(index, spec).bind(spec, str(models_dir), open_log, feature_dir)
+        spec.name: _generator(index, spec, settings.generator_replicas).bind(
+            spec,
+            open_journal,
+            open_notices,
+            *(() if spec.traits.is_echo else (str(models_dir), feature_dir)),
+        )
         for index, spec in enumerate(generator_specs)
     }
     models = ServedModels(
@@ -87,15 +94,31 @@ def _deployment(name: str, replica: type[Any]) -> Deployment:
 def _ingress(settings: Settings) -> Deployment:
     node = NODES[INGRESS]
     metrics = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder(settings))}
-    options = replace(node, environment={**node.environment, **metrics})
+    options = replace(
+        node,
+        min_replicas=settings.ingress_replicas,
+        max_replicas=settings.ingress_replicas,
+        environment={**node.environment, **metrics},
+    )
     return ray_serve.deployment(name=INGRESS, **options.deployment_options())(IngressNode)
 
 
-def _generator(index: int, spec: ModelSpec) -> Deployment:
-    options = replace(NODES[GENERATOR], environment=engine_environment())
+def _generator(index: int, spec: ModelSpec, replicas: ReplicaRange) -> Deployment:
+    node = NODES[GENERATOR]
+    n_sequences = spec.traits.max_num_seqs
+    options = replace(
+        node,
+        min_replicas=replicas.minimum,
+        max_replicas=replicas.maximum,
+        # Its engine's queue must not run dry while work waits here, and after a death the others
+        # take over what it had.
+        max_ongoing=2 * n_sequences,
+        max_queued=4 * n_sequences,
+        environment={**node.environment, **engine_environment()},
+    )
     return ray_serve.deployment(
         name=generator_name(index, spec.name), **options.deployment_options()
-    )(GeneratorReplica)
+    )(EchoGenerator if spec.traits.is_echo else GeneratorReplica)
 
 
 def _served(spec: ModelSpec) -> ServedModel:

@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+
+from graphs.routing import CacheAffinityRouter
+from graphs.scaling import generator_policy
+
 TEXT_ENCODER = "TextEncoder"
 IMAGE_ENCODER = "ImageEncoder"
 AUDIO_ENCODER = "AudioEncoder"
@@ -23,7 +28,11 @@ def generator_name(index: int, model: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """How one node runs. ``environment`` reaches its replica processes before any import."""
+    """How one node runs. ``environment`` reaches its replica processes before any import.
+
+    ``has_cache``: equal work goes to equal replicas. ``scales_by_figures``: on what its replicas
+    say of themselves, instead of on how many calls are in work.
+    """
 
     cpu_share: float
     max_ongoing: int
@@ -31,8 +40,11 @@ class NodeOptions:
     min_replicas: int = 1
     max_replicas: int = 1
     target_ongoing: float = 2.0
-    health_check_period_s: float = 5.0
-    health_check_timeout_s: float = 30.0
+    # A dead replica is replaced at its next check; a silent one after three times the timeout.
+    health_check_period_s: float = 1.0
+    health_check_timeout_s: float = 5.0
+    has_cache: bool = False
+    scales_by_figures: bool = False
     gpus: float = 0.0
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -41,34 +53,71 @@ class NodeOptions:
         actor: dict[str, Any] = {"num_cpus": self.cpu_share, "num_gpus": self.gpus}
         if self.environment:
             actor["runtime_env"] = {"env_vars": self.environment}
+        router = {"request_router_class": CacheAffinityRouter} if self.has_cache else {}
         return {
             "ray_actor_options": actor,
             "max_ongoing_requests": self.max_ongoing,
             "max_queued_requests": self.max_queued,
             "health_check_period_s": self.health_check_period_s,
             "health_check_timeout_s": self.health_check_timeout_s,
-            "autoscaling_config": {
-                "min_replicas": self.min_replicas,
-                "max_replicas": self.max_replicas,
-                "target_ongoing_requests": self.target_ongoing,
-            },
+            "request_router_config": RequestRouterConfig(**router),
+            "autoscaling_config": self._autoscaling(),
         }
+
+    def _autoscaling(self) -> AutoscalingConfig:
+        if not self.scales_by_figures:
+            return AutoscalingConfig(
+                min_replicas=self.min_replicas,
+                max_replicas=self.max_replicas,
+                target_ongoing_requests=self.target_ongoing,
+            )
+        return AutoscalingConfig(
+            min_replicas=self.min_replicas,
+            max_replicas=self.max_replicas,
+            # Loading a model costs more than keeping one for some minutes.
+            look_back_period_s=12.0,
+            upscale_delay_s=2.0,
+            downscale_delay_s=180.0,
+            policy=AutoscalingPolicy(policy_function=generator_policy),
+        )
 
 
 # One OpenMP thread: spinning teams of several replicas collapse under contention.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
+# A replica reports its figures this often. Serve's own 10 s would be most of the look-back time.
+_REPORTING = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}
 
 NODES = {
     TEXT_ENCODER: NodeOptions(
         cpu_share=0.2, max_ongoing=64, max_queued=512, target_ongoing=32, environment=_ONE_THREAD
     ),
     IMAGE_ENCODER: NodeOptions(
-        cpu_share=0.3, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
+        cpu_share=0.3,
+        max_ongoing=8,
+        max_queued=64,
+        target_ongoing=4,
+        has_cache=True,
+        environment=_ONE_THREAD,
     ),
     AUDIO_ENCODER: NodeOptions(
-        cpu_share=0.3, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
+        cpu_share=0.3,
+        max_ongoing=4,
+        max_queued=64,
+        target_ongoing=2,
+        has_cache=True,
+        environment=_ONE_THREAD,
     ),
-    GENERATOR: NodeOptions(cpu_share=0.5, max_ongoing=64, max_queued=256, target_ongoing=32),
+    GENERATOR: NodeOptions(
+        cpu_share=0.5,
+        max_ongoing=64,
+        max_queued=256,
+        # Its front end may be busy with prompts; whether its engine lives, it watches itself.
+        health_check_timeout_s=10.0,
+        has_cache=True,
+        scales_by_figures=True,
+        environment=_REPORTING,
+    ),
     INGRESS: NodeOptions(
         cpu_share=0.2, max_ongoing=1000, max_queued=-1, target_ongoing=500, environment=_ONE_THREAD
     ),

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-_REPOSITORY = Path(__file__).parents[2]
+from tests.fixtures.scripts import told_by
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("ray")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.routed_graph", str(folder)],
-        cwd=_REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return told_by("tests.integration.routed_graph", str(tmp_path_factory.mktemp("ray")))
 
 
 def test_calls_of_one_key_go_to_one_replica(seen: dict[str, Any]) -> None:
