@@ -20,7 +20,6 @@ from serve.domain.messages import (
     AudioPerception,
     Embeddings,
     FeatureRef,
-    GenerationOutcome,
     GenerationRequest,
     ImagePerception,
     TextBatch,
@@ -125,7 +124,6 @@ class AudioEncoderClient(_NodeClient):
 class GeneratorClient(_NodeClient):
     """``domain.ports.Generator``, answered by a deployment."""
 
-    async def generate(self, request: GenerationRequest) -> GenerationOutcome:
+    async def generate(self, request: GenerationRequest) -> None:
         """Generate; cancelling this call cancels the replica's, which frees the sequence."""
-        answer: GenerationOutcome = await self._call(self._handle.generate.remote(request))
-        return answer
+        await self._call(self._handle.generate.remote(request))
