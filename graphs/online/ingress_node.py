@@ -10,7 +10,7 @@ import asyncio
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ray.serve.handle import DeploymentHandle
 
@@ -18,6 +18,9 @@ from graphs.online.listener import share_listener
 from serve.config.settings import Settings
 from serve.domain.catalogue import ServedModels
 from serve.observability.logging import configure_logging
+
+if TYPE_CHECKING:
+    from serve.ingress.server import AppServer
 
 # Whoever reads an answer whose connection is cut goes on at another replica.
 _GRACE_S: Final = 5
@@ -46,6 +49,7 @@ class IngressNode:
         models: ServedModels,
     ) -> None:
         configure_logging(settings.log_level)
+        self._server: AppServer | None = None
         # A home may be shared by machines, a socket may not.
         doors = settings.home / "run" / "ingress" / platform.node()
         self._shared = await asyncio.to_thread(share_listener, settings.host, settings.port, doors)
@@ -64,9 +68,11 @@ class IngressNode:
 
     async def check_health(self) -> None:
         """Serve replaces a replica that raises here, or whose event loop does not get here."""
-        self._server.check()
+        if self._server is not None:
+            self._server.check()
 
     async def __del__(self) -> None:
         """Serve's word for the orderly end."""
         self._shared.withdraw()
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
