@@ -40,7 +40,7 @@ def prepare_all(
     Raises:
         ArchiveError: an archive cannot be had.
     """
-    waiting = [spec for spec in specs if not _is_here(spec, models_dir, report)]
+    waiting = [spec for spec in specs if spec.sources and not _is_here(spec, models_dir, report)]
     if not waiting:
         return
     models_dir.mkdir(parents=True, exist_ok=True)
