@@ -8,6 +8,7 @@ import pytest
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
 from serve.domain.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
+from serve.domain.ids import repeatable_ids
 from serve.domain.ports import Accounts
 from serve.domain.records import Caller, Scope, User
 from serve.storage.postgres.accounts import PostgresAccounts
@@ -343,3 +344,20 @@ async def test_keys_are_listed_newest_first(accounts: Accounts) -> None:
         for name in ("first", "second", "third")
     ]
     assert await accounts.list_keys(caller_of(user)) == tuple(reversed(made))
+
+
+async def test_a_key_made_again_by_the_same_request_is_one_key(accounts: Accounts) -> None:
+    user = await user_named(accounts)
+
+    async def made() -> str:
+        with repeatable_ids("seed"):
+            secret, _ = await accounts.create_key(
+                owner_id=user.id, name="k", scopes=READ, ttl_s=None
+            )
+        return secret
+
+    lost, secret = await made(), await made()
+    caller = await accounts.authenticate_key(secret)
+    assert len(await accounts.list_keys(caller)) == 1
+    with pytest.raises(NotAuthenticated):
+        await accounts.authenticate_key(lost)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from serve.domain.errors import Conflict, InvalidRequest, NotFound
-from serve.domain.ids import new_id
+from serve.domain.ids import new_id, repeatable_ids
 from serve.domain.ports import Conversations
 from serve.domain.records import Caller, Conversation, Item, Page
 from serve.storage.postgres.conversations import PostgresConversations
@@ -159,6 +159,24 @@ async def test_items_are_added_all_or_none(conversations: Conversations, ada: Ca
     with pytest.raises(Conflict):
         await conversations.add_items(ada, made.id, [new, old])
     assert await conversations.all_items(ada, made.id) == (old,)
+
+
+async def test_what_is_done_again_under_the_same_ids_is_done_once(
+    conversations: Conversations, ada: Caller, eve: Caller
+) -> None:
+    async def done(caller: Caller) -> Conversation:
+        with repeatable_ids("seed"):
+            made = await conversations.create(
+                caller, title="", metadata={}, items=(message("first"),)
+            )
+            await conversations.add_items(caller, made.id, [message("second"), message("third")])
+            return made
+
+    assert await done(ada) == await done(ada)
+    (made,) = await conversations.list(ada, Page())
+    assert len(await conversations.all_items(ada, made.id)) == 3
+    with pytest.raises(NotFound):
+        await done(eve)
 
 
 async def test_writers_at_once_do_not_mix_their_items(

@@ -25,11 +25,12 @@ class PostgresConversations:
     ) -> Conversation:
         """Begin one, empty or with items."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(
+            inserted = await connection.fetchrow(
                 self._sql["insert_conversation"], new_id("conv"), caller.user_id, title, metadata
             )
-            created = _conversation(_present(row, "conversation"))
-            if items:
+            row = _present(inserted, "conversation")
+            created = _conversation(row)
+            if items and row["is_new"]:
                 await append_items(connection, caller.user_id, created.id, items)
         return created
 
@@ -81,9 +82,20 @@ class PostgresConversations:
         return await self._read_items(caller, conversation_id, "items_oldest_first", None, None)
 
     async def add_items(self, caller: Caller, conversation_id: str, items: Sequence[Item]) -> None:
-        """Append, in order, all or none. Raises ``NotFound``, ``Conflict`` for a taken id."""
-        async with self._database.transaction() as connection:
-            await append_items(connection, caller.user_id, conversation_id, items)
+        """Append, in order, all or none; what is there as a whole is not added again.
+
+        Raises ``NotFound``, ``Conflict`` for an id that is taken.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                await append_items(connection, caller.user_id, conversation_id, items)
+        except Conflict:
+            ids = [item.id for item in items]
+            there = await self._database.row(
+                self._sql["count_items"], caller.user_id, conversation_id, ids
+            )
+            if there is None or there[0] != len(set(ids)):
+                raise
 
     async def get_item(self, caller: Caller, conversation_id: str, item_id: str) -> Item:
         """Raises ``NotFound``."""

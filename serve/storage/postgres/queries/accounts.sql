@@ -58,8 +58,11 @@ SELECT s.id AS session_id, s.expires_at, u.id, u.email, u.name, u.is_admin, u.cr
 DELETE FROM sessions WHERE id = $1;
 
 -- insert_key --
-INSERT INTO api_keys (id, digest, owner_id, name, prefix, scopes, expires_at)
+-- A repeated request brings the id that it brought the first time: one key, with the last secret.
+INSERT INTO api_keys AS k (id, digest, owner_id, name, prefix, scopes, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, prefix = excluded.prefix
+ WHERE k.owner_id = excluded.owner_id
 RETURNING id, owner_id, name, prefix, scopes, created_at, expires_at, last_used_at;
 
 -- use_key --

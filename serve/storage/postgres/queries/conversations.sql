@@ -1,6 +1,8 @@
 -- insert_conversation --
-INSERT INTO conversations (id, owner_id, title, metadata) VALUES ($1, $2, $3, $4)
-RETURNING id, owner_id, title, metadata, created_at, updated_at;
+-- A repeated request brings the id that it brought the first time: one row, and it says so.
+INSERT INTO conversations AS c (id, owner_id, title, metadata) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET id = excluded.id WHERE c.owner_id = excluded.owner_id
+RETURNING id, owner_id, title, metadata, created_at, updated_at, xmax = 0 AS is_new;
 
 -- conversation --
 SELECT id, owner_id, title, metadata, created_at, updated_at
@@ -43,6 +45,10 @@ RETURNING next_position - $3;
 INSERT INTO items (conversation_id, position, response_id, id, body)
 SELECT $1, $2::bigint + entry.place - 1, $3, entry.body ->> 'id', entry.body
   FROM jsonb_array_elements($4) WITH ORDINALITY AS entry (body, place);
+
+-- count_items --
+SELECT count(*) FROM items i JOIN conversations c ON c.id = i.conversation_id
+ WHERE c.id = $2 AND c.owner_id = $1 AND i.id = ANY ($3::text[]);
 
 -- items_newest_first --
 -- A conversation without items in range yields one row of NULLs; an unknown one yields none.
