@@ -6,7 +6,8 @@ reader, in any process, at any time, sees the same entries with the same numbers
 crash, retry, wake from the dead or write against each other:
 
 - ``Wrote`` counts when it is of the current epoch and continues the numbering. A batch sent twice
-  and the words of a generator that was given up count for nothing.
+  and the words of a generator that was given up count for nothing. An epoch has one writer at a
+  time: whoever adopts a response and has to write begins the next epoch first.
 - ``Restarted`` begins the next epoch: from here on, the generator of the last one is not heard.
 - ``Adopted`` hands the response to another supervisor. The generator's epoch goes on.
 - ``Ended`` is the last word, of the current supervisor only.
@@ -77,7 +78,8 @@ class ResponseFold:
     """One response as the journal has it so far.
 
     ``supervisor`` is empty until somebody adopted the response: the first one is in its row.
-    ``has_gap``: the store lost records, so that nothing of this epoch can count any more.
+    ``has_gap``: the store lost records, or two wrote in one epoch, so that nothing of this epoch
+    can count any more; whoever supervises the response restarts it.
     """
 
     response_id: str
@@ -119,10 +121,12 @@ class ResponseFold:
 
     def wrote(self, epoch: int, seq: int, events: Sequence[LogEvent]) -> bool:
         """Take a ``Wrote`` by its fields, as readers do for every token. True if it counts."""
-        if self.has_ended or epoch != self.epoch:
+        if self.has_ended or self.has_gap or epoch != self.epoch:
             return False
         if seq != len(self.entries):
-            self.has_gap = self.has_gap or seq > len(self.entries)
+            # Sent twice, or else something of its writer's is missing here and always will be.
+            there = [entry.event for entry in self.entries[seq : seq + len(events)]]
+            self.has_gap = there != list(events)
             return False
         self._take(events)
         return True
