@@ -62,7 +62,7 @@ class IngressNode:
         from serve.ingress.server import AppServer
 
         handles = NodeHandles(text=text, image=image, audio=audio, generators=generators)
-        app = ingress_app(handles, settings, models)
+        app = ingress_app(handles, settings, models, metrics_dir=folder)
         self._server = AppServer(app, self._shared.socket, grace_s=_GRACE_S)
         await self._server.start()
 

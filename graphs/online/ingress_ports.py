@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,6 +34,8 @@ from serve.handles import (
 )
 from serve.ingress.app import create_app
 from serve.ingress.context import IngressLimits, IngressPorts
+from serve.ingress.credentials import Credentials
+from serve.ingress.quota import LeasedRateLimits
 from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
 from serve.media.sanitizer import SandboxedSanitizer
@@ -85,18 +88,27 @@ class NodeHandles:
     generators: dict[str, DeploymentHandle[Any]]
 
 
-def ingress_app(handles: NodeHandles, settings: Settings, models: ServedModels) -> FastAPI:
+def ingress_app(
+    handles: NodeHandles, settings: Settings, models: ServedModels, *, metrics_dir: Path
+) -> FastAPI:
     """The HTTP application; its lifespan opens and closes everything behind it."""
-    ports = _Ports(handles, settings, models)
-    return create_app(ports.opened, ingress_limits(settings))
+    limits = ingress_limits(settings, metrics_dir)
+    return create_app(_Ports(handles, settings, models, limits).opened, limits)
 
 
 class _Ports:
     """Opens the ports of one ingress process."""
 
-    def __init__(self, handles: NodeHandles, settings: Settings, models: ServedModels) -> None:
+    def __init__(
+        self,
+        handles: NodeHandles,
+        settings: Settings,
+        models: ServedModels,
+        limits: IngressLimits,
+    ) -> None:
         self._settings = settings
         self._models = models
+        self._limits = limits
         timeout_s = settings.node_timeout_s
         self._text = TextEncoderClient(handles.text, node="text encoder", timeout_s=timeout_s)
         self._images = ImageEncoderClient(handles.image, node="image encoder", timeout_s=timeout_s)
@@ -127,6 +139,9 @@ class _Ports:
             fetcher = await stack.enter_async_context(
                 GuardedFetcher(max_bytes=settings.max_upload_bytes)
             )
+            accounts = PostgresAccounts(
+                database, passwords=Argon2Passwords(), secrets=RandomSecrets()
+            )
             assets = PostgresAssets(database)
             responses = PostgresResponses(database)
             conversations = PostgresConversations(database)
@@ -144,6 +159,8 @@ class _Ports:
             peers = Peers(streams.notices, me)
             desk = AdmissionDesk(_bounds(settings), my_id=me.process_id, alive=peers.alive)
             peers.report(desk.load)
+            credentials = Credentials(accounts, streams.notices)
+            peers.on_revoked(credentials.forget)
             run_ports = RunPorts(
                 responses=responses,
                 conversations=conversations,
@@ -161,14 +178,13 @@ class _Ports:
             await stack.enter_async_context(peers.met())
             runs = await stack.enter_async_context(supervisor.running())
             yield IngressPorts(
-                accounts=PostgresAccounts(
-                    database, passwords=Argon2Passwords(), secrets=RandomSecrets()
-                ),
+                accounts=accounts,
+                credentials=credentials,
                 assets=assets,
                 conversations=conversations,
                 responses=responses,
                 objects=objects,
-                rate_limits=RedisRateLimits(redis),
+                rate_limits=LeasedRateLimits(RedisRateLimits(redis)),
                 intake=MediaIntake(
                     sanitizer=sanitizer,
                     fetcher=fetcher,
@@ -195,7 +211,7 @@ class _Ports:
                     }
                 ),
                 models=self._models,
-                limits=ingress_limits(settings),
+                limits=self._limits,
             )
 
 
@@ -208,7 +224,7 @@ def _bounds(settings: Settings) -> QueueBounds:
     )
 
 
-def ingress_limits(settings: Settings) -> IngressLimits:
+def ingress_limits(settings: Settings, metrics_dir: Path) -> IngressLimits:
     """What the settings say about clients."""
     return IngressLimits(
         requests_per_minute=settings.rate_limit_per_minute,
@@ -218,4 +234,5 @@ def ingress_limits(settings: Settings) -> IngressLimits:
         cookie_secure=settings.cookie_secure,
         cors_origins=settings.cors_origins,
         webclient_dir=settings.webclient_dir,
+        metrics_dir=metrics_dir,
     )

@@ -105,7 +105,7 @@ class Peers:
         self._on_cancel.append(do)
 
     def on_revoked(self, do: Callable[[str], None]) -> None:
-        """Call ``do`` with the digest, in hex, of every credential that is revoked."""
+        """Call ``do`` with the id of every key, session or user whose credentials are revoked."""
         self._on_revoked.append(do)
 
     # --- what is known ------------------------------------------------------------------------
@@ -180,8 +180,8 @@ class Peers:
                                     self._take(notice)
                                 case CancelAsked(response_id):
                                     _tell(self._on_cancel, response_id)
-                                case CredentialRevoked(digest):
-                                    _tell(self._on_revoked, digest)
+                                case CredentialRevoked(revoked_id):
+                                    _tell(self._on_revoked, revoked_id)
             except PolymodalError as error:
                 _log.warning("notices unheard", extra={"code": error.code})
                 await asyncio.sleep(_RETRY_S)

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from serve.domain.records import JsonObject
 from serve.ingress.context import IngressLimits, IngressPorts
 from serve.ingress.errors import install_error_handlers
+from serve.ingress.fast_lane import FastLane
 from serve.ingress.middleware import RequestEnvelope
 from serve.ingress.routes import (
     accounts,
@@ -69,6 +70,7 @@ def create_app(open_ports: OpenPorts, limits: IngressLimits) -> FastAPI:
         app.include_router(router)
     if limits.webclient_dir is not None and (limits.webclient_dir / "index.html").is_file():
         install_webclient(app, limits.webclient_dir)
+    app.add_middleware(FastLane, state_of=app)
     if limits.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,17 +6,18 @@ import hmac
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from serve.auth.policies import require_scope, session_caller
 from serve.domain.errors import NotAllowed, NotAuthenticated, RateLimited
 from serve.domain.ports import RateDecision
 from serve.domain.records import Caller, Scope, Session
-from serve.ingress.context import IngressPorts, Ports, get_ports
+from serve.ingress.context import IngressPorts, Ports, get_ports, reply_headers
 
 SESSION_COOKIE = "polymodal_session"
 CSRF_HEADER = "x-csrf-token"
+WINDOW_S = 60
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -25,7 +26,7 @@ async def current_session(connection: HTTPConnection, ports: IngressPorts) -> Se
     secret = connection.cookies.get(SESSION_COOKIE)
     if not secret:
         raise NotAuthenticated("sign in, or send 'Authorization: Bearer <API key>'")
-    return await ports.accounts.session(secret)
+    return await ports.credentials.session(secret)
 
 
 async def _identify(request: Request, ports: IngressPorts) -> Caller:
@@ -33,7 +34,7 @@ async def _identify(request: Request, ports: IngressPorts) -> Caller:
     if scheme:
         if scheme.lower() != "bearer" or not secret.strip():
             raise NotAuthenticated("the Authorization header must be 'Bearer <API key>'")
-        return await ports.accounts.authenticate_key(secret.strip())
+        return await ports.credentials.caller(secret.strip())
     session = await current_session(request, ports)
     if request.method not in _SAFE_METHODS:
         token = request.headers.get(CSRF_HEADER, "")
@@ -44,7 +45,7 @@ async def _identify(request: Request, ports: IngressPorts) -> Caller:
 
 async def limited(ports: IngressPorts, subject: str, limit: int) -> RateDecision:
     """Count one request of ``subject``. Raises ``RateLimited``."""
-    decision = await ports.rate_limits.take(subject, limit=limit, window_s=60)
+    decision = await ports.rate_limits.take(subject, limit=limit, window_s=WINDOW_S)
     if not decision.allowed:
         wait_s = max(1, round(decision.reset_after_s + 0.5))
         raise RateLimited(
@@ -56,15 +57,27 @@ async def limited(ports: IngressPorts, subject: str, limit: int) -> RateDecision
     return decision
 
 
-async def get_caller(request: Request, response: Response, ports: Ports) -> Caller:
+async def get_caller(request: Request, ports: Ports) -> Caller:
     """Authenticate, then count against the caller's rate limit."""
     caller = await _identify(request, ports)
     limit = ports.limits.requests_per_minute
-    decision = await limited(ports, f"caller:{caller.user_id}", limit)
-    response.headers["x-ratelimit-limit-requests"] = str(decision.limit)
-    response.headers["x-ratelimit-remaining-requests"] = str(decision.remaining)
-    response.headers["x-ratelimit-reset-requests"] = f"{decision.reset_after_s:.0f}s"
+    decision = await limited(ports, quota_subject(caller), limit)
+    reply_headers(request.scope).extend(quota_headers(decision))
     return caller
+
+
+def quota_subject(caller: Caller) -> str:
+    """Whose requests count together."""
+    return f"caller:{caller.user_id}"
+
+
+def quota_headers(decision: RateDecision) -> tuple[tuple[bytes, bytes], ...]:
+    """What is left of the allowance, in OpenAI's words."""
+    return (
+        (b"x-ratelimit-limit-requests", b"%d" % decision.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % decision.remaining),
+        (b"x-ratelimit-reset-requests", b"%.0fs" % decision.reset_after_s),
+    )
 
 
 AnyCaller = Annotated[Caller, Depends(get_caller)]

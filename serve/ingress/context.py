@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from serve.domain.asks import Graph, Perceiving, Runs
 from serve.domain.catalogue import ServedModels
@@ -16,10 +17,11 @@ from serve.domain.ports import (
     Assets,
     Conversations,
     ObjectStore,
-    RateLimits,
     Responses,
     TextEncoder,
 )
+from serve.ingress.credentials import Credentials
+from serve.ingress.quota import LeasedRateLimits
 from serve.media.intake import MediaIntake
 
 
@@ -34,6 +36,7 @@ class IngressLimits:
     cookie_secure: bool
     cors_origins: tuple[str, ...] = ()
     webclient_dir: Path | None = None
+    metrics_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +44,12 @@ class IngressPorts:
     """Everything behind the ingress, as ports."""
 
     accounts: Accounts
+    credentials: Credentials
     assets: Assets
     conversations: Conversations
     responses: Responses
     objects: ObjectStore
-    rate_limits: RateLimits
+    rate_limits: LeasedRateLimits
     intake: MediaIntake
     runs: Runs
     perceiving: Perceiving
@@ -58,6 +62,12 @@ class IngressPorts:
 def get_ports(connection: HTTPConnection) -> IngressPorts:
     """The ports that the application's lifespan opened."""
     return cast("IngressPorts", connection.app.state.ports)
+
+
+def reply_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Headers that the envelope adds to the reply to this request, whoever makes it."""
+    headers: list[tuple[bytes, bytes]] = scope.setdefault("polymodal.reply_headers", [])
+    return headers
 
 
 Ports = Annotated[IngressPorts, Depends(get_ports)]

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.domain.errors import MediaTooLarge
 from serve.domain.ids import new_id
+from serve.ingress.context import reply_headers
 from serve.ingress.errors import as_error, error_response
 from serve.observability.logging import request_id
-from serve.observability.metrics import REQUESTS
+from serve.observability.metrics import count_request
 
-_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+Header = tuple[bytes, bytes]
 
-_SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-        "connect-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+_ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+
+_SECURITY_HEADERS: Final = {
+    b"content-security-policy": (
+        b"default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        b"connect-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+        b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "microphone=(self), camera=(self)",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"permissions-policy": b"microphone=(self), camera=(self)",
 }
 
 
@@ -39,8 +43,8 @@ class RequestEnvelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        rid = _request_id(scope)
-        token = request_id.set(rid)
+        rid, declared_bytes = _id_and_length(scope)
+        token = request_id.set(rid.decode())
         status: int | None = None
         seen_bytes = 0
 
@@ -56,14 +60,16 @@ class RequestEnvelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = rid
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                message["headers"] = [
+                    *_security_headers(message["headers"]),
+                    (b"x-request-id", rid),
+                    *reply_headers(scope),
+                    *message["headers"],
+                ]
             await send(message)
 
         try:
-            if _declared_bytes(scope) > self._max_body_bytes:
+            if declared_bytes > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
             await self._app(scope, capped, stamped)
         except Exception as error:
@@ -73,22 +79,27 @@ class RequestEnvelope:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             # No status: the client left before there was one.
-            REQUESTS.labels(route, f"{status // 100}xx" if status else "none").inc()
+            count_request(route, f"{status // 100}xx" if status else "none")
             request_id.reset(token)
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _ACCEPTABLE_ID.fullmatch(value.decode("latin-1")):
-            return str(value.decode("latin-1"))
-    return new_id("req")
+def _security_headers(own: Iterable[Header]) -> Iterable[Header]:
+    """Those that the reply does not set by itself."""
+    names = {name for name, _ in own}
+    if names.isdisjoint(_SECURITY_HEADERS):
+        return _SECURITY_HEADERS.items()
+    return [header for header in _SECURITY_HEADERS.items() if header[0] not in names]
 
 
-def _declared_bytes(scope: Scope) -> int:
+def _id_and_length(scope: Scope) -> tuple[bytes, int]:
+    """The client's id for this request, or one of ours; the bytes its body says it has."""
+    rid, length = b"", 0
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+        if name == b"x-request-id" and _ACCEPTABLE_ID.fullmatch(value):
+            rid = value
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return rid or new_id("req").encode(), length
 
 
 def _too_large(limit: int) -> MediaTooLarge:

@@ -37,6 +37,7 @@ _HOLD_STATUS_S: Final = 10.0
 # A connection that died without a word is found by writing to it.
 _HEARTBEAT_S: Final = 15.0
 _HEARTBEAT: Final = b": \n\n"
+SSE_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
 _TEXT_FRAME: Final = b"event: %b\ndata: " % TEXT_EVENT.encode()
 
@@ -72,7 +73,7 @@ class ResponseFrames:
 
     def opening(self) -> bytes:
         """See ``Frames``."""
-        return b"".join(map(_named, self._wanted(self._fold.opening())))
+        return b"".join(map(named_frame, self._wanted(self._fold.opening())))
 
     def batch(self, entries: Sequence[LogEntry]) -> bytes:
         """See ``Frames``."""
@@ -87,14 +88,14 @@ class ResponseFrames:
                     continue
             elif type(event) is Queued:
                 frames.append(_in_line(event))
-            frames.extend(map(_named, self._wanted(self._fold.apply(event))))
+            frames.extend(map(named_frame, self._wanted(self._fold.apply(event))))
         return b"".join(frames)
 
     def broken(self, error: PolymodalError) -> bytes:
         """See ``Frames``. No number of its own: who resumes behind it misses nothing."""
         told = {"code": error.code, "message": error.message, "param": error.param}
         number = {"sequence_number": self._fold.last_number}
-        return _named({"type": "error", **told, **number})
+        return named_frame({"type": "error", **told, **number})
 
     def closing(self) -> bytes:
         """See ``Frames``."""
@@ -117,7 +118,7 @@ class ChatFrames:
 
     def opening(self) -> bytes:
         """See ``Frames``."""
-        return b"".join(map(_nameless, self._fold.opening()))
+        return b"".join(map(nameless_frame, self._fold.opening()))
 
     def batch(self, entries: Sequence[LogEntry]) -> bytes:
         """See ``Frames``."""
@@ -129,12 +130,12 @@ class ChatFrames:
             elif type(event) is Queued:
                 frames.append(_in_line(event))
             else:
-                frames.extend(map(_nameless, self._fold.apply(event)))
+                frames.extend(map(nameless_frame, self._fold.apply(event)))
         return b"".join(frames)
 
     def broken(self, error: PolymodalError) -> bytes:
         """See ``Frames``."""
-        return _nameless(render_error(error))
+        return nameless_frame(render_error(error))
 
     def closing(self) -> bytes:
         """See ``Frames``."""
@@ -199,7 +200,7 @@ class EventStream(Response):
     def __init__(self, batches: Batches, frames: Frames, *, run: Run | None = None) -> None:
         self.status_code = 200
         self.background = None
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self.init_headers(SSE_HEADERS)
         self._batches = batches
         self._frames = frames
         self._run = run
@@ -294,10 +295,11 @@ def _body(frames: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": frames, "more_body": True}
 
 
-def _named(event: JsonObject) -> bytes:
-    """One server-sent event. The Responses API names its events, Chat Completions does not."""
-    return f"event: {event['type']}\n".encode() + _nameless(event)
+def named_frame(event: JsonObject) -> bytes:
+    """One server-sent event, as the Responses API sends them."""
+    return f"event: {event['type']}\n".encode() + nameless_frame(event)
 
 
-def _nameless(event: JsonObject) -> bytes:
+def nameless_frame(event: JsonObject) -> bytes:
+    """One server-sent event, as Chat Completions sends them."""
     return b"data: " + orjson.dumps(event) + b"\n\n"

@@ -1,8 +1,17 @@
-"""Every metric, its unit and its labels, declared once. Served at ``/metrics`` of the ingress."""
+"""Every metric, its unit and its labels, declared once. Served at ``/metrics`` of the ingress.
+
+Several ingress processes answer behind one port, so each keeps its counts in files that any of
+them adds up. ``PROMETHEUS_MULTIPROC_DIR``, which must be set before this module is imported, names
+their folder; without it, a process counts for itself.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from functools import cache
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 REGISTRY = CollectorRegistry()
 
@@ -22,7 +31,8 @@ RESPONSES = Counter(
 )
 RESPONSES_IN_FLIGHT = Gauge(
     "polymodal_responses_in_flight",
-    "Responses that this ingress replica is making.",
+    "Responses that the ingress processes of this machine are making.",
+    multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 PERCEPTIONS = Counter(
@@ -50,3 +60,26 @@ TOKENS = Counter(
     ("direction",),
     registry=REGISTRY,
 )
+
+
+def exposition(folder: Path | None) -> bytes:
+    """All of it as Prometheus reads it; ``folder`` is where the processes keep their counts."""
+    if folder is None:
+        return generate_latest(REGISTRY)
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call] # theirs
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call] # theirs
+    return generate_latest(registry)
+
+
+@cache
+def _requests(route: str, status: str) -> Counter:
+    return REQUESTS.labels(route, status)
+
+
+def count_request(route: str, status: str) -> None:
+    """One more in ``REQUESTS``. Finding a label anew costs more than counting."""
+    _requests(route, status).inc()

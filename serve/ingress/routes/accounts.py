@@ -50,6 +50,7 @@ async def sign_out(caller: AnyCaller, response: Response, ports: Ports) -> None:
     """End this session."""
     if caller.session_id is not None:
         await ports.accounts.end_session(caller.session_id)
+        await ports.credentials.revoked(caller.session_id)
     response.delete_cookie(SESSION_COOKIE, path="/")
 
 
@@ -59,6 +60,7 @@ async def set_up(body: Setup, request: Request, response: Response, ports: Ports
     address = request.client.host if request.client else "unknown"
     await limited(ports, f"sign-in:from:{address}", ports.limits.sign_ins_per_minute)
     user = await ports.accounts.redeem_setup_link(token=body.token, password=body.password)
+    await ports.credentials.revoked(user.id)
     return await _signed_in(user, response, ports)
 
 
@@ -102,3 +104,4 @@ async def revoke_key(key_id: str, caller: AnyCaller, ports: Ports) -> None:
     if caller.key_id is not None:
         raise NotAllowed("keys are revoked by a signed-in person")
     await ports.accounts.revoke_key(caller, key_id)
+    await ports.credentials.revoked(key_id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve.ingress.context import Ports
-from serve.observability.metrics import REGISTRY
+from serve.observability.metrics import exposition
 from serve.protocol.native import Readiness
 
 router = APIRouter(tags=["health"])
@@ -29,6 +29,12 @@ async def ready(ports: Ports) -> Response:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def metrics() -> Response:
-    """Prometheus text of this ingress replica."""
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+def metrics(ports: Ports) -> Response:
+    """Prometheus text of this machine's ingress replicas. Reads files: not on the event loop."""
+    return Response(exposition(ports.limits.metrics_dir), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/-/healthz", include_in_schema=False)
+async def serves() -> PlainTextResponse:
+    """What KubeRay asks Serve's proxy before it sends traffic to a node."""
+    return PlainTextResponse("success")

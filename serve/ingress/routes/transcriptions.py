@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve.domain.errors import InvalidRequest
 from serve.domain.media import MediaKind
 from serve.domain.messages import AudioPerception, TranscriptionOptions
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import Ports
-from serve.ingress.routes.responses import SSE_HEADERS
-from serve.ingress.streaming import frame
+from serve.ingress.streaming import SSE_HEADERS, named_frame
 from serve.protocol.transcriptions import (
     TranscriptionFormat,
     render_subtitles,
@@ -52,9 +51,8 @@ async def create(
     if not isinstance(heard, AudioPerception):
         raise InvalidRequest("this file has no sound", param="file")
     if stream:
-        return StreamingResponse(
-            _frames(heard), media_type="text/event-stream", headers=SSE_HEADERS
-        )
+        frames = b"".join(_frames(heard))
+        return Response(frames, media_type="text/event-stream", headers=SSE_HEADERS)
     match response_format:
         case TranscriptionFormat.JSON:
             return JSONResponse(render_transcription(heard))
@@ -66,8 +64,8 @@ async def create(
             return PlainTextResponse(render_subtitles(heard, response_format))
 
 
-async def _frames(heard: AudioPerception) -> AsyncGenerator[bytes, None]:
+def _frames(heard: AudioPerception) -> Iterator[bytes]:
     for index, segment in enumerate(heard.segments):
         delta = segment.text.strip() if index == 0 else " " + segment.text.strip()
-        yield frame({"type": "transcript.text.delta", "delta": delta}, named=True)
-    yield frame({"type": "transcript.text.done", "text": heard.transcript}, named=True)
+        yield named_frame({"type": "transcript.text.delta", "delta": delta})
+    yield named_frame({"type": "transcript.text.done", "text": heard.transcript})

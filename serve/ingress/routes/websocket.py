@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from serve.domain.errors import InvalidRequest, MalformedJson, PolymodalError
 from serve.domain.records import Caller, JsonObject, ResponseRecord
 from serve.ingress.answering import prepare
-from serve.ingress.authentication import limited, websocket_caller
+from serve.ingress.authentication import limited, quota_subject, websocket_caller
 from serve.ingress.context import IngressPorts, get_ports
 from serve.ingress.errors import as_error, explain_validation
 from serve.ingress.routes.responses import batches_of
@@ -130,7 +130,7 @@ class _Line:
             case Create(client_id=client_id, response=body):
                 ports = self._ports
                 limit = ports.limits.requests_per_minute
-                await limited(ports, f"caller:{self._caller.user_id}", limit)
+                await limited(ports, quota_subject(self._caller), limit)
                 ask = await prepare(ports, self._caller, body)
                 run = await ports.runs.start(self._caller, ask)
                 await self._stream(run.record, ports.runs.follow(run.record.id), client_id)
