@@ -28,14 +28,18 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str:
-    """The commit that was measured, with a mark when the tree had changes."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=_RESULTS.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    """The commit that was measured, marked when the tree had changes; "unknown" without git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=_RESULTS.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return described.stdout.strip() or "unknown"
 
 
 def keep(name: str, numbers: dict[str, object]) -> Path:

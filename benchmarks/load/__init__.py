@@ -1,0 +1,1 @@
+"""A load tester that speaks the OpenAI protocol to any server."""

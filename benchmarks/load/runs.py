@@ -1,0 +1,118 @@
+"""A whole run: targets in turn, round by round, level by level."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from benchmarks.load.outcomes import Measured
+from benchmarks.load.processes import pss_mb, snapshot, spent_s
+from benchmarks.load.progress import Progress
+from benchmarks.load.results import Cell
+from benchmarks.load.rounds import Round
+from benchmarks.load.schedule import Level, Watch
+from benchmarks.load.summary import Goal, RoundSummary, summarise
+from benchmarks.load.targets import NotAvailable, Target
+from benchmarks.load.workload import Session, Workload
+
+# Round numbers from here on are warm-ups: other prompts, thrown away.
+_WARM_UP = 1_000_000
+_WARM_UP_SESSIONS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do.
+
+    ``n_rounds`` of every level with every target; the order of the targets changes from round to
+    round, so that nobody always follows the same one.
+    """
+
+    levels: Sequence[Level]
+    workload: Workload
+    n_rounds: int
+    warms_up: bool = True
+    goal: Goal | None = None
+    trace: tuple[Session, ...] = ()
+
+    @property
+    def n_all_rounds(self) -> int:
+        """Per target."""
+        return len(self.levels) * self.n_rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Cells of all who took part, and why others did not."""
+
+    cells: tuple[Cell, ...]
+    unavailable: Mapping[str, str]
+
+
+async def carry_out(plan: Plan, targets: Sequence[Target], progress: Progress) -> Done:
+    """Start, measure in turn, stop.
+
+    Raises:
+        NotAvailable: a target was lost on the way.
+    """
+    unavailable: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+        ready: list[Target] = []
+        for target in targets:
+            progress.round(f"starting {target.name}")
+            stack.push_async_callback(target.stop)
+            try:
+                await target.start()
+            except NotAvailable as error:
+                unavailable[target.name] = str(error)
+            else:
+                ready.append(target)
+        cells = await _measure(plan, ready, progress)
+    return Done(cells, unavailable)
+
+
+async def _measure(plan: Plan, targets: Sequence[Target], progress: Progress) -> tuple[Cell, ...]:
+    cells = []
+    for level in plan.levels:
+        rounds: dict[str, list[RoundSummary]] = defaultdict(list)
+        if plan.warms_up:
+            for target in targets:
+                progress.round(f"{target.name}, warming up")
+                await target.measure(_warm_up(plan, level), progress)
+        for number in range(plan.n_rounds):
+            for target in _in_turn(targets, plan.workload.seed, number):
+                progress.round(f"{target.name}, {level.label}, round {number + 1}")
+                task = Round(level, plan.workload, number, plan.trace)
+                summary = await _one(target, task, plan.goal, progress)
+                rounds[target.name].append(summary)
+                progress.round_done()
+        cells += [Cell(t.name, level.label, tuple(rounds[t.name])) for t in targets]
+    return tuple(cells)
+
+
+def _in_turn(targets: Sequence[Target], seed: int, number: int) -> list[Target]:
+    dice = random.Random(f"{seed}/order/{number}")  # noqa: S311 - no secret
+    return dice.sample(targets, len(targets))
+
+
+def _warm_up(plan: Plan, level: Level) -> Round:
+    at_once = level.concurrency or _WARM_UP_SESSIONS
+    gentle = Level(concurrency=at_once, n_sessions=at_once)
+    return Round(gentle, replace(plan.workload, n_turns=1), _WARM_UP)
+
+
+async def _one(target: Target, task: Round, goal: Goal | None, watch: Watch) -> RoundSummary:
+    before, before_s = snapshot(target.pids), time.process_time()
+    measured: Measured = await target.measure(task, watch)
+    client_s = time.process_time() - before_s
+    spent = spent_s(before, snapshot(target.pids))
+    return replace(
+        summarise(measured, goal),
+        cpu_s=spent,
+        pss_mb=pss_mb(target.pids),
+        client_cpu_s=client_s,
+    )

@@ -1,0 +1,140 @@
+"""A result as tables in a terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load.results import Result
+from benchmarks.load.statistics import Estimate
+from benchmarks.load.summary import is_engine, median_by_role
+
+_MAIN = (
+    ("ttft_ms_p50", "TTFT p50", "ms"),
+    ("ttft_ms_p99", "p99", "ms"),
+    ("itl_ms_p50", "ITL p50", "ms"),
+    ("itl_ms_p99", "p99", "ms"),
+    ("total_ms_p50", "whole p50", "s"),
+    ("tokens_per_s", "tok/s", ""),
+    ("requests_per_s", "req/s", ""),
+    ("good_share", "good", "%"),
+    ("error_share", "errors", "%"),
+    ("serving_cpu_us_per_token", "serving CPU", "µs/tok"),
+)
+_COMPARED = (
+    ("ttft_ms_p50", "TTFT p50"),
+    ("ttft_ms_p99", "TTFT p99"),
+    ("itl_ms_p50", "ITL p50"),
+    ("tokens_per_s", "tok/s"),
+    ("total_ms_p50", "whole p50"),
+    ("serving_cpu_us_per_token", "serving CPU"),
+)
+
+
+# Narrower, the numbers would be cut; a terminal folds the lines instead.
+_NARROWEST = 132
+
+
+def show(result: Result) -> None:
+    """Print what was found."""
+    console = Console(highlight=False)
+    console = Console(highlight=False, width=max(console.width, _NARROWEST))
+    console.print(_latencies(result))
+    if compared := result.compared():
+        table = _table(f"Against {result.baseline}: ratio (95 % interval)")
+        for title in ("target", "load", *(title for _, title in _COMPARED)):
+            table.add_column(title, no_wrap=True)
+        for each in compared:
+            ratios = [_interval(each.ratios.get(name)) for name, _ in _COMPARED]
+            table.add_row(each.target, each.level, *ratios)
+        console.print(table)
+    if any(summary.cpu_s for cell in result.cells for summary in cell.rounds):
+        console.print(_processes(result))
+    _show_faults(result, console)
+
+
+def _latencies(result: Result) -> Table:
+    n_rounds = max((len(cell.rounds) for cell in result.cells), default=0)
+    table = _table(f"Medians of {n_rounds} rounds")
+    for title in ("target", "load", *(title for _, title, _ in _MAIN)):
+        table.add_column(title, no_wrap=True)
+    for cell in result.cells:
+        found = cell.estimates
+        shown = [_shown(found.get(name), unit) for name, _, unit in _MAIN]
+        table.add_row(cell.target, cell.level, *shown)
+    return table
+
+
+def _processes(result: Result) -> Table:
+    table = _table("Server processes, median round")
+    for title in ("target", "load", "process", "CPU s", "µs/tok", "PSS MB"):
+        table.add_column(title, no_wrap=True)
+    for cell in result.cells:
+        spent = median_by_role([summary.cpu_s for summary in cell.rounds])
+        n_tokens = median_by_role([{"": summary.output_tokens} for summary in cell.rounds])[""]
+        memory = cell.rounds[-1].pss_mb
+        for role, cpu_s in sorted(spent.items(), key=lambda each: -each[1]):
+            if cpu_s < 0.005 and sum(memory.get(role, ())) < 1:
+                continue
+            name = f"{role} (engine)" if is_engine(role) else role
+            per_token = f"{1e6 * cpu_s / n_tokens:.1f}" if n_tokens else "-"
+            each_mb = " + ".join(
+                f"{mb:.0f}" for mb in sorted(memory.get(role, ()), reverse=True)[:4]
+            )
+            table.add_row(cell.target, cell.level, name, f"{cpu_s:.2f}", per_token, each_mb)
+    return table
+
+
+def _show_faults(result: Result, console: Console) -> None:
+    for cell in result.cells:
+        errors: dict[str, int] = {}
+        details: dict[str, str] = {}
+        for summary in cell.rounds:
+            details |= summary.details
+            for kind, n in summary.errors.items():
+                errors[kind] = errors.get(kind, 0) + n
+        for kind, n in errors.items():
+            told = f": {details[kind]}" if kind in details else ""
+            line = f"{cell.target}, {cell.level}: {n} {kind}{told}"
+            console.print(line, style="red", markup=False, soft_wrap=True)
+        n_waits = sum(summary.n_refusals for summary in cell.rounds)
+        n_resumes = sum(summary.n_resumes for summary in cell.rounds)
+        if n_waits or n_resumes:
+            console.print(
+                f"{cell.target}, {cell.level}: {n_waits} refusals waited out, "
+                f"{n_resumes} broken streams taken up again",
+                soft_wrap=True,
+            )
+        lag_ms = max((summary.lag_ms for summary in cell.rounds), default=0.0)
+        if lag_ms > 50:
+            console.print(
+                f"{cell.target}, {cell.level}: this client itself came up to {lag_ms:.0f} ms late",
+                style="yellow",
+                soft_wrap=True,
+            )
+    for name, why in result.unavailable.items():
+        console.print(f"{name}: left out: {why}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+
+
+def _shown(estimate: Estimate | None, unit: str) -> str:
+    if estimate is None:
+        return "-"
+    if unit == "s":
+        return f"{estimate.value / 1000:.2f} s"
+    if unit == "%":
+        return f"{100 * estimate.value:.1f} %"
+    digits = 1 if abs(estimate.value) < 100 else 0
+    return f"{estimate.value:,.{digits}f}{' ' + unit if unit else ''}"
+
+
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.2f}-{estimate.high:.2f})"
