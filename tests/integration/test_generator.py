@@ -6,10 +6,10 @@ import asyncio
 import gc
 import json
 import secrets
-import subprocess
-import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,15 @@ import pytest
 from deployments.generator import GeneratorReplica
 from serve.domain.errors import (
     ContextLengthExceeded,
-    EngineDead,
     InvalidRequest,
     StoreUnavailable,
     UnknownModel,
 )
+from serve.domain.journal import Beat, Restarted, Wrote
 from serve.domain.messages import (
     ChatMessage,
     FinishReason,
     GenerationRequest,
-    LogEntry,
     Sampling,
     TextDelta,
     TextPart,
@@ -35,7 +34,8 @@ from serve.domain.messages import (
     ToolSpec,
 )
 from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
-from tests.fixtures.recorded_log import RecordedLog
+from tests.fixtures.answers import Answer, answer_in
+from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
 
 # vLLM, torch and transformers warn about themselves while they load and run.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -56,19 +56,19 @@ _WEATHER = ToolSpec(
 )
 
 
+_EXACT_TOKENS = 40
+
+
 def tiny_spec(checkpoint: Path) -> ModelSpec:
-    return spec_of_folder(
-        checkpoint,
-        name="tiny",
-        licence="none",
-        traits=GeneratorTraits(kv_cache_bytes=64 << 20, max_num_seqs=_BATCH, tool_parser="hermes"),
+    traits = GeneratorTraits(
+        kv_cache_bytes=64 << 20,
+        max_num_seqs=_BATCH,
+        tool_parser="hermes",
+        exact_resume_tokens=_EXACT_TOKENS,
     )
-
-
-def start(checkpoint: Path, log: RecordedLog) -> GeneratorReplica:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return GeneratorReplica(tiny_spec(checkpoint), "", lambda: log)
+    spec = spec_of_folder(checkpoint, name="tiny", licence="none", traits=traits)
+    # Exact enough for prompts and single steps to agree on what comes next.
+    return replace(spec, dtype="float32")
 
 
 def ask(text: str = "hello", **changes: object) -> GenerationRequest:
@@ -82,27 +82,41 @@ def ask(text: str = "hello", **changes: object) -> GenerationRequest:
     return GenerationRequest(**(fields | changes))  # type: ignore[arg-type]  # checked when run
 
 
-def text_of(entries: tuple[LogEntry, ...]) -> str:
-    return "".join(e.event.text for e in entries if isinstance(e.event, TextDelta))
+@pytest.fixture(scope="module")
+def journal() -> RecordedJournal:
+    return RecordedJournal()
 
 
 @pytest.fixture(scope="module")
-def log() -> RecordedLog:
-    return RecordedLog()
+def notices() -> RecordedNotices:
+    return RecordedNotices()
 
 
 @pytest.fixture(scope="module")
-def generator(tiny_text_checkpoint: Path, log: RecordedLog) -> Iterator[GeneratorReplica]:
-    replica = start(tiny_text_checkpoint, log)
+def generator(
+    tiny_text_checkpoint: Path, journal: RecordedJournal, notices: RecordedNotices
+) -> Iterator[GeneratorReplica]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        replica = GeneratorReplica(
+            tiny_spec(tiny_text_checkpoint), lambda: journal, lambda: notices, ""
+        )
     yield replica
     replica.shutdown()
     del replica
     gc.collect()  # what vLLM leaves open would be an error at the end of the run
 
 
+async def answer(
+    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest
+) -> Answer:
+    await generator.generate(request)
+    return answer_in(journal.fold(request.response_id))
+
+
 @pytest.fixture
 async def long_answers(
-    generator: GeneratorReplica, log: RecordedLog
+    generator: GeneratorReplica, journal: RecordedJournal
 ) -> AsyncIterator[list[asyncio.Task[object]]]:
     """As many endless answers as the engine runs at once, all begun."""
     requests = [
@@ -115,87 +129,293 @@ async def long_answers(
     ]
     async with asyncio.timeout(60):
         for request in requests:
-            await anext(log.follow(request.response_id))
+            await anext(journal.follow(request.response_id))
     yield tasks
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_log_holds_the_answer_in_order_and_without_gaps(
-    generator: GeneratorReplica, log: RecordedLog
+async def test_the_journal_holds_the_answer_in_order_and_without_gaps(
+    generator: GeneratorReplica, journal: RecordedJournal
 ) -> None:
-    request = ask(first_seq=5)
-    outcome = await generator.generate(request)
-    entries = await log.read(request.response_id)
-    assert [entry.seq for entry in entries] == list(range(5, outcome.next_seq))
-    assert len(entries) > 3
-    assert text_of(entries) == outcome.text != ""
-    assert outcome.reason is FinishReason.LENGTH
-    assert outcome.usage.output_tokens == 24
-    assert outcome.usage.input_tokens == await generator.count_tokens(request.messages)
-    ids = [i for e in entries if isinstance(e.event, TextDelta) for i in e.event.token_ids]
-    assert 0 < len(ids) <= 24
-    assert outcome.prefill_s > 0
-    assert outcome.decode_s > 0
+    request = ask()
+    seen = await answer(generator, journal, request)
+    records = [r for r in journal.records(request.response_id) if isinstance(r, Wrote)]
+    assert len(records) > 3
+    assert {record.epoch for record in records} == {1}
+    assert sum(len(r.events) for r in records) == journal.fold(request.response_id).next_seq
+    assert seen.text
+    assert seen.reason is FinishReason.LENGTH
+    assert seen.usage.output_tokens == 24
+    assert seen.usage.input_tokens == await generator.count_tokens(request.messages)
+    assert 0 < len(seen.token_ids) <= 24
+    assert seen.generated.prefill_s > 0
+    assert seen.generated.decode_s > 0
+
+
+async def test_every_write_ends_where_the_tokens_are_the_text(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    request = ask("boundaries", sampling=Sampling(max_output_tokens=60, temperature=1.0, seed=3))
+    await generator.generate(request)
+    for record in journal.records(request.response_id):
+        assert isinstance(record, Wrote)
+        words = [event for event in record.events if isinstance(event, TextDelta)]
+        # Only the last may be cut short, by the end of the answer.
+        assert all(word.token_ids for word in words[:-1])
 
 
 async def test_answers_of_one_step_are_written_in_one_append(
-    generator: GeneratorReplica, log: RecordedLog
+    generator: GeneratorReplica, journal: RecordedJournal
 ) -> None:
-    log.appends.clear()
+    journal.appends.clear()
     requests = [ask(f"question {n}") for n in range(_BATCH)]
-    outcomes = await asyncio.gather(*map(generator.generate, requests))
-    n_entries = sum(map(len, log.appends))
-    assert n_entries == sum(outcome.next_seq for outcome in outcomes)
+    await asyncio.gather(*map(generator.generate, requests))
+    n_records = sum(map(len, journal.appends))
     # Not always all: a token that ends inside a character says nothing until the next one.
-    assert max(len({id_ for id_, _ in batch}) for batch in log.appends) >= _BATCH - 2
-    assert len(log.appends) < n_entries / 3
+    assert max(len({r.response_id for r in batch}) for batch in journal.appends) >= _BATCH - 2
+    assert len(journal.appends) < n_records / 3
 
 
-async def test_alone_or_in_a_batch_the_answer_is_the_same(generator: GeneratorReplica) -> None:
-    alone = [await generator.generate(ask(f"number {n}")) for n in range(3)]
-    together = await asyncio.gather(*(generator.generate(ask(f"number {n}")) for n in range(3)))
+async def test_alone_or_in_a_batch_the_answer_is_the_same(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    alone = [await answer(generator, journal, ask(f"number {n}")) for n in range(3)]
+    together = await asyncio.gather(
+        *(answer(generator, journal, ask(f"number {n}")) for n in range(3))
+    )
     assert [each.text for each in alone] == [each.text for each in together]
     assert len({each.text for each in alone}) == 3
 
 
-async def test_a_repeated_prompt_comes_from_the_prefix_cache(generator: GeneratorReplica) -> None:
+async def test_a_repeated_prompt_comes_from_the_prefix_cache(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
     long_prompt = "the same beginning " * 40
     await generator.generate(ask(long_prompt))
-    again = await generator.generate(ask(long_prompt))
+    again = await answer(generator, journal, ask(long_prompt))
     assert 0 < again.usage.cached_tokens < again.usage.input_tokens
 
 
-async def test_the_answer_ends_before_a_stop_string(generator: GeneratorReplica) -> None:
-    whole = (await generator.generate(ask("stop"))).text
+async def test_the_answer_ends_before_a_stop_string(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    whole = (await answer(generator, journal, ask("stop"))).text
     stop = whole[8:11]
     sampling = Sampling(max_output_tokens=24, temperature=0, stop=(stop,))
-    cut = await generator.generate(ask("stop", sampling=sampling))
+    cut = await answer(generator, journal, ask("stop", sampling=sampling))
     assert cut.text == whole[: whole.index(stop)]
     assert cut.reason is FinishReason.STOP
+    assert cut.usage.output_tokens < 24
 
 
-async def test_a_seed_makes_chance_repeatable(generator: GeneratorReplica) -> None:
+async def test_a_seed_makes_chance_repeatable(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
     async def text(seed: int) -> str:
         sampling = Sampling(max_output_tokens=24, temperature=1.0, seed=seed)
-        return (await generator.generate(ask(sampling=sampling))).text
+        return (await answer(generator, journal, ask(sampling=sampling))).text
 
     assert await text(7) == await text(7) != await text(8)
 
 
+# --- going on with another generator's answer -----------------------------------------------------
+
+_COLOUR = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "colour": {"enum": ["red", "blue"]},
+            "words": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+        },
+        "required": ["colour", "words"],
+        "additionalProperties": False,
+    }
+)
+
+
+async def resumed(
+    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest, n_writes: int
+) -> Answer:
+    """What becomes of the answer when its generator dies after so many writes."""
+    cut = replace(request, response_id=f"{request.response_id}_{n_writes}", epoch=2)
+    survived = journal.records(request.response_id)[:n_writes]
+    await journal.append(
+        [replace(record, response_id=cut.response_id) for record in survived]
+        + [Restarted(cut.response_id, 1, 2)]
+    )
+    fold = journal.fold(cut.response_id)
+    cut = replace(
+        cut,
+        first_seq=fold.next_seq,
+        emitted_ids=fold.emitted_ids(),
+        emitted_calls=fold.emitted_calls(),
+    )
+    return await answer(generator, journal, cut)
+
+
+async def check_all_cuts(
+    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest
+) -> Answer:
+    """Cut between any two writes, the answer is as undisturbed."""
+    whole = await answer(generator, journal, request)
+    n_writes = len(journal.records(request.response_id))
+    for n in range(n_writes):
+        again = await resumed(generator, journal, request, n)
+        assert again.text == whole.text
+        assert again.token_ids == whole.token_ids
+        assert again.calls == whole.calls
+        assert again.reason is whole.reason
+        assert again.usage.output_tokens == whole.usage.output_tokens
+        assert again.usage.input_tokens == whole.usage.input_tokens
+    return whole
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(max_output_tokens=30, temperature=0),
+        Sampling(max_output_tokens=30, temperature=1.0, seed=11),
+        Sampling(max_output_tokens=30, temperature=0, frequency_penalty=1.5, presence_penalty=0.5),
+        Sampling(max_output_tokens=30, temperature=0.8, top_p=0.9, seed=12, frequency_penalty=1.0),
+    ],
+    ids=["greedy", "seed", "penalties", "seed and penalties"],
+)
+async def test_a_cut_answer_goes_on_as_if_nothing_had_happened(
+    generator: GeneratorReplica, journal: RecordedJournal, sampling: Sampling
+) -> None:
+    whole = await check_all_cuts(generator, journal, ask("cut me", sampling=sampling))
+    # Random bytes: some of its characters take several tokens, or are none.
+    assert not whole.text.isascii()
+
+
+async def test_a_long_answer_is_read_instead_of_written_again(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    request = ask("long", sampling=Sampling(max_output_tokens=120, temperature=0))
+    whole = await answer(generator, journal, request)
+    n_writes = len(journal.records(request.response_id))
+    again = await resumed(generator, journal, request, n_writes - 3)
+    assert len(again.token_ids) > _EXACT_TOKENS
+    assert again.text == whole.text
+    assert again.usage.output_tokens == whole.usage.output_tokens
+    # Far fewer steps than tokens, which is the point of it.
+    assert again.generated.decode_s < whole.generated.decode_s
+
+
+async def test_a_stop_string_across_the_cut_is_found(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    whole = await answer(generator, journal, ask("stop"))
+    stop = whole.text[8:14]
+    sampling = Sampling(max_output_tokens=24, temperature=0, stop=(stop,))
+    cut = await check_all_cuts(generator, journal, ask("stop", sampling=sampling))
+    assert cut.text == whole.text[: whole.text.index(stop)]
+
+
+async def test_json_goes_on_inside_its_grammar(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    sampling = Sampling(max_output_tokens=100, temperature=1.0, seed=2)
+    request = ask(json_schema=_COLOUR, sampling=sampling)
+    whole = await check_all_cuts(generator, journal, request)
+    assert json.loads(whole.text)["colour"] in {"red", "blue"}
+
+
+async def test_calls_go_on_behind_the_last_whole_one(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    for seed in range(30):
+        sampling = Sampling(max_output_tokens=250, temperature=1.0, seed=seed)
+        request = ask(tools=(_WEATHER,), tool_choice="required", sampling=sampling)
+        if len((await answer(generator, journal, request)).calls) > 1:
+            break
+    again = replace(request, response_id=f"{request.response_id}_again")
+    whole = await check_all_cuts(generator, journal, again)
+    assert len(whole.calls) > 1
+    assert [call.index for call in whole.calls] == list(range(len(whole.calls)))
+
+
+async def test_a_complete_answer_only_needs_its_last_word(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    ids = tuple(range(24))
+    request = ask(emitted_ids=ids, epoch=2)
+    await journal.append([Restarted(request.response_id, 1, 2)])
+    seen = await answer(generator, journal, request)
+    assert seen.text == ""
+    assert seen.reason is FinishReason.LENGTH
+    assert seen.usage.output_tokens == len(ids)
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
 async def test_a_cancelled_call_frees_its_place_in_the_engine(
-    generator: GeneratorReplica, log: RecordedLog, long_answers: list[asyncio.Task[object]]
+    generator: GeneratorReplica, journal: RecordedJournal, long_answers: list[asyncio.Task[object]]
 ) -> None:
     for task in long_answers:
         task.cancel()
     ended = await asyncio.gather(*long_answers, return_exceptions=True)
     assert all(isinstance(each, asyncio.CancelledError) for each in ended)
-    log.appends.clear()
+    journal.appends.clear()
     request = ask("next")
-    async with asyncio.timeout(5):  # the cancelled ones would have taken far longer
+    async with asyncio.timeout(30):  # the cancelled ones would have taken far longer
         await generator.generate(request)
-    assert {id_ for batch in log.appends for id_, _ in batch} == {request.response_id}
+    assert {r.response_id for batch in journal.appends for r in batch} == {request.response_id}
+
+
+async def test_a_storm_of_cancels_leaves_nothing_running(
+    generator: GeneratorReplica, journal: RecordedJournal, notices: RecordedNotices
+) -> None:
+    loop = asyncio.get_running_loop()
+    sampling = Sampling(max_output_tokens=4000, temperature=1.0)
+    tasks = [
+        loop.create_task(generator.generate(ask(f"storm {n}", sampling=sampling)))
+        for n in range(50)
+    ]
+    busy = await heard_beat(notices, lambda beat: beat.load["waiting"] > 0)
+    assert len(busy.response_ids) == 50
+    assert busy.load["running"] <= _BATCH
+    assert busy.load["kv_use"] > 0
+    for n, task in enumerate(tasks):
+        task.cancel()
+        if n % 5 == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    idle = await heard_beat(notices, lambda beat: not beat.response_ids)
+    assert (idle.load["running"], idle.load["waiting"], idle.load["kv_use"]) == (0, 0, 0)
+    # The engine itself says so as soon as it steps again.
+    one = loop.create_task(
+        generator.generate(ask("after", sampling=replace(sampling, max_output_tokens=400)))
+    )
+    alone = await heard_beat(notices, lambda beat: bool(beat.response_ids))
+    assert (alone.load["running"], alone.load["waiting"]) == (1, 0)
+    assert alone.load["kv_use"] < busy.load["kv_use"]
+    one.cancel()
+
+
+async def heard_beat(notices: RecordedNotices, fits: Callable[[Beat], bool]) -> Beat:
+    async with asyncio.timeout(60), aclosing(notices.listen()) as batches:
+        async for (notice,) in batches:
+            assert isinstance(notice, Beat)
+            if fits(notice):
+                return notice
+    raise AssertionError("it ended")
+
+
+async def test_beats_and_scaling_are_told_the_same(
+    generator: GeneratorReplica, notices: RecordedNotices
+) -> None:
+    stats = await generator.record_autoscaling_stats()
+    beat = await heard_beat(notices, lambda beat: not beat.response_ids)
+    assert beat.kind == "generator"
+    assert beat.model == "tiny"
+    assert beat.load.keys() == stats.keys()
+    assert stats["max_running"] == _BATCH
+    assert stats["capacity_tokens"] >= _WINDOW
+    assert stats["tokens_per_s"] > 0
 
 
 async def test_cancelling_one_leaves_the_others_alone(
@@ -235,7 +455,9 @@ async def test_control_tokens_in_a_message_are_plain_text(generator: GeneratorRe
     assert n_forged > n_plain + 1
 
 
-async def test_the_answer_satisfies_the_schema(generator: GeneratorReplica) -> None:
+async def test_the_answer_satisfies_the_schema(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
     schema = {
         "type": "object",
         "properties": {"colour": {"enum": ["red", "blue"]}, "sure": {"type": "boolean"}},
@@ -244,16 +466,17 @@ async def test_the_answer_satisfies_the_schema(generator: GeneratorReplica) -> N
     }
     sampling = Sampling(max_output_tokens=100, temperature=0)
     request = ask(json_schema=json.dumps(schema), sampling=sampling)
-    outcome = await generator.generate(request)
-    answer = json.loads(outcome.text)
-    assert answer["colour"] in {"red", "blue"}
-    assert isinstance(answer["sure"], bool)
-    assert outcome.reason is FinishReason.STOP
+    seen = await answer(generator, journal, request)
+    said = json.loads(seen.text)
+    assert said["colour"] in {"red", "blue"}
+    assert isinstance(said["sure"], bool)
+    assert seen.reason is FinishReason.STOP
 
 
-async def test_an_empty_schema_means_any_object(generator: GeneratorReplica) -> None:
-    outcome = await generator.generate(ask(json_schema="{}"))
-    assert outcome.text.startswith("{")
+async def test_an_empty_schema_means_any_object(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    assert (await answer(generator, journal, ask(json_schema="{}"))).text.startswith("{")
 
 
 @pytest.mark.parametrize("schema", ["{", "[]", '{"type": "nonsense"}'])
@@ -264,7 +487,7 @@ async def test_a_bad_schema_is_refused(generator: GeneratorReplica, schema: str)
 
 @pytest.mark.parametrize("choice", ["required", "get_weather"])
 async def test_a_required_tool_is_called_with_valid_arguments(
-    generator: GeneratorReplica, log: RecordedLog, choice: str
+    generator: GeneratorReplica, journal: RecordedJournal, choice: str
 ) -> None:
     request = ask(
         tools=(_WEATHER,),
@@ -272,16 +495,15 @@ async def test_a_required_tool_is_called_with_valid_arguments(
         parallel_tool_calls=False,
         sampling=Sampling(max_output_tokens=200, temperature=0),
     )
-    outcome = await generator.generate(request)
-    assert outcome.reason is FinishReason.TOOL_CALLS
-    (call,) = outcome.tool_calls
+    seen = await answer(generator, journal, request)
+    assert seen.reason is FinishReason.TOOL_CALLS
+    (call,) = seen.calls
     assert call.name == "get_weather"
     assert json.loads(call.arguments)["city"] in {"Paris", "Rome"}
-    events = [entry.event for entry in await log.read(request.response_id)]
-    assert ToolCallStarted(0, call.call_id, "get_weather") in events
-    told = "".join(e.arguments for e in events if isinstance(e, ToolArgumentsDelta))
-    assert told == call.arguments
-    assert outcome.text == ""
+    assert seen.text == ""
+    # What follows a call that must be the only one is not waited for.
+    events = [entry.event for entry in journal.fold(request.response_id).entries]
+    assert [type(event) for event in events[:2]] == [ToolCallStarted, ToolArgumentsDelta]
 
 
 @pytest.mark.parametrize(
@@ -294,41 +516,21 @@ async def test_a_tool_choice_that_names_no_tool_is_refused(
         await generator.generate(ask(tools=tools, tool_choice=choice))
 
 
-async def test_without_tools_a_call_is_just_text(generator: GeneratorReplica) -> None:
-    outcome = await generator.generate(ask(tools=(_WEATHER,), tool_choice="none"))
-    assert outcome.tool_calls == ()
-    assert outcome.text
+async def test_without_tools_a_call_is_just_text(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    seen = await answer(generator, journal, ask(tools=(_WEATHER,), tool_choice="none"))
+    assert seen.calls == ()
+    assert seen.text
 
 
-async def test_a_broken_log_fails_the_call(generator: GeneratorReplica, log: RecordedLog) -> None:
-    log.is_broken = True
+async def test_a_broken_journal_fails_the_call(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    journal.is_broken = True
     try:
         with pytest.raises(StoreUnavailable):
             await generator.generate(ask())
     finally:
-        log.is_broken = False
-    assert (await generator.generate(ask())).text
-
-
-def test_a_dead_engine_fails_its_answers_and_the_health_check(
-    tiny_text_checkpoint: Path, tmp_path: Path
-) -> None:
-    # In a process of its own: vLLM does not clean up after an engine that was killed.
-    heard = tmp_path / "heard.json"
-    command = [sys.executable, "-m", "tests.fixtures.dying_engine"]
-    done = subprocess.run(
-        [*command, str(tiny_text_checkpoint), str(heard)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert heard.exists(), done.stderr[-4000:]
-    assert json.loads(heard.read_text()) == {
-        "ping before": "tiny",
-        "running answer": EngineDead.code,
-        "next answer": EngineDead.code,
-        "health check": EngineDead.code,
-        "ping after": EngineDead.code,
-    }
+        journal.is_broken = False
+    assert (await answer(generator, journal, ask())).text
