@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from benchmarks.faults import cli as faults
 from benchmarks.load.client import Patience
 from benchmarks.load.html import write_report
 from benchmarks.load.progress import Progress
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_load(commands)
     _add_compare(commands)
     _add_report(commands)
+    faults.add_command(commands)
     return root
 
 

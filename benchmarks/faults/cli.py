@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,8 @@ def _installation(options: argparse.Namespace) -> Iterator[Installation]:
         variables = {**process_environment(), **settings.as_environment()}
         yield Installation(settings.public_url, settings.home, variables, supervisor)
         return
+    # Whoever ends us means the service as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="polymodal-faults-") as folder:
         variables = {
             "POLYMODAL_GENERATORS": options.model,
