@@ -1,7 +1,4 @@
-"""Calls real replicas through the router and prints what happened: run as a module.
-
-``python -m tests.integration.routed_graph FOLDER``
-"""
+"""Calls real replicas through the router and prints what happened: run as a module."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from ray import serve as ray_serve
@@ -61,8 +56,8 @@ def _owner(handle: DeploymentHandle[Any], key: str) -> int:
     return pid
 
 
-def main(folder: str) -> None:
-    with small_ray(Path(folder)):
+def main() -> None:
+    with small_ray():
         node = ray_serve.deployment(
             name="Named",
             num_replicas=_N_REPLICAS,
@@ -91,4 +86,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

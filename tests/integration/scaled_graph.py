@@ -1,12 +1,8 @@
-"""Lets replicas report a load, scales by it and prints the replica counts: run as a module.
-
-``python -m tests.integration.scaled_graph FOLDER``
-"""
+"""Lets replicas report a load, scales by it and prints the replica counts: run as a module."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -36,7 +32,7 @@ def _count_until(wanted: int) -> int:
     deadline = time.monotonic() + _GIVE_UP_S
     while True:
         deployment = ray_serve.status().applications["scaled"].deployments["Reporting"]
-        running = deployment.replica_states.get("RUNNING", 0)
+        running: int = deployment.replica_states.get("RUNNING", 0)
         if time.monotonic() > deadline or (
             running == wanted and sum(deployment.replica_states.values()) == wanted
         ):
@@ -44,10 +40,10 @@ def _count_until(wanted: int) -> int:
         time.sleep(0.1)
 
 
-def main(folder: str) -> None:
-    told = Path(folder) / "use"
-    told.write_text("0.6")
-    with small_ray(Path(folder)):
+def main() -> None:
+    with small_ray() as folder:
+        told = folder / "use"
+        told.write_text("0.6")
         node = ray_serve.deployment(
             name="Reporting",
             ray_actor_options={
@@ -78,4 +74,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

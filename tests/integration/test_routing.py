@@ -10,8 +10,8 @@ from tests.fixtures.scripts import told_by
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return told_by("tests.integration.routed_graph", str(tmp_path_factory.mktemp("ray")))
+def seen() -> Any:
+    return told_by("tests.integration.routed_graph")
 
 
 def test_calls_of_one_key_go_to_one_replica(seen: dict[str, Any]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tests.fixtures.scripts import told_by
 
 
-def test_replicas_follow_the_reported_load_up_and_down(tmp_path: Path) -> None:
-    counts = told_by("tests.integration.scaled_graph", str(tmp_path))
+def test_replicas_follow_the_reported_load_up_and_down() -> None:
+    counts = told_by("tests.integration.scaled_graph")
     at_start, between_the_marks, busy, still_used, idle = counts
     assert (at_start, between_the_marks, busy, still_used, idle) == (1, 1, 2, 2, 1)
