@@ -11,6 +11,9 @@ import orjson
 
 from serve.domain.admission import (
     UNKNOWN_CAPACITY,
+    USUAL_HISTORY_BYTES,
+    USUAL_PICTURE_PX,
+    USUAL_RECORDING_S,
     Capacity,
     Demand,
     Experience,
@@ -34,10 +37,6 @@ _TELL_PERIOD_S = 1.0
 # A wait that develops otherwise than by counting down is news beyond these.
 _NEWS_S = 2.0
 _NEWS_RATIO = 0.25
-# Stored media whose size nobody told us, and earlier turns that nobody read yet.
-_USUAL_PICTURE_PX = 1_000_000
-_USUAL_RECORDING_S = 30.0
-_USUAL_HISTORY_BYTES = 2_000
 
 
 @dataclass(slots=True)
@@ -208,10 +207,10 @@ def _demand_of(ask: Ask) -> Demand:
         prompt_bytes=len((ask.instructions or "").encode())
         + sum(len(orjson.dumps(item.body.get("content", ""))) for item in ask.input_items)
         + sum(len(tool.parameters_json) for tool in ask.tools)
-        + (_USUAL_HISTORY_BYTES if has_history else 0),
+        + (USUAL_HISTORY_BYTES if has_history else 0),
         max_output_tokens=ask.sampling.max_output_tokens,
-        picture_px=(_USUAL_PICTURE_PX,) * kinds.count("input_image"),
-        audio_s=_USUAL_RECORDING_S * kinds.count("input_file"),
+        picture_px=(USUAL_PICTURE_PX,) * kinds.count("input_image"),
+        audio_s=USUAL_RECORDING_S * kinds.count("input_file"),
     )
 
 

@@ -43,6 +43,7 @@ from serve.storage.chroma import ChromaVectorIndex
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
+from serve.storage.postgres.idempotency import PostgresIdempotencyKeys
 from serve.storage.postgres.pool import open_database
 from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
@@ -179,6 +180,7 @@ class _Ports:
             runs = await stack.enter_async_context(supervisor.running())
             yield IngressPorts(
                 accounts=accounts,
+                admission=desk,
                 credentials=credentials,
                 assets=assets,
                 conversations=conversations,
@@ -210,6 +212,7 @@ class _Ports:
                         "objects": objects.ping,
                     }
                 ),
+                idempotency_keys=PostgresIdempotencyKeys(database),
                 models=self._models,
                 limits=self._limits,
             )

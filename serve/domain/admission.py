@@ -22,6 +22,10 @@ _BYTES_PER_TOKEN: Final = 3.5
 _PX_PER_TOKEN: Final = 784
 _MAX_TOKENS_PER_PICTURE: Final = 2_048
 _TOKENS_PER_AUDIO_S: Final = 25
+# Media whose size nobody told us, and earlier turns that nobody read yet.
+USUAL_PICTURE_PX: Final = 1_000_000
+USUAL_RECORDING_S: Final = 30.0
+USUAL_HISTORY_BYTES: Final = 2_000
 # Before anything was measured: an answer of a few paragraphs, in ten seconds.
 _FIRST_OUTPUT_TOKENS: Final = 512
 _FIRST_HOLD_S: Final = 10.0
@@ -394,14 +398,12 @@ class FairQueue:
                 f"{bounds.waiting_per_owner} of your requests are waiting already, the limit",
                 retry_after_s=_whole_s(everything_s / self._n_waiting),
                 limit=bounds.waiting_per_owner,
-                remaining=0,
             )
         if self._n_waiting > bounds.waiting:
             return Overloaded(
                 f"{bounds.waiting} requests are waiting already, the limit",
                 retry_after_s=_whole_s(everything_s / self._n_waiting),
                 limit=bounds.waiting,
-                remaining=0,
             )
         # Places are only worked out when the end of the queue is too far away.
         if everything_s > bounds.wait_s:
@@ -411,7 +413,6 @@ class FairQueue:
                     f"the wait would be about {eta_s:.0f} s, the limit is {bounds.wait_s:g} s",
                     retry_after_s=_whole_s(eta_s - bounds.wait_s),
                     limit=self._n_waiting - 1,
-                    remaining=0,
                 )
         return None
 
@@ -424,7 +425,6 @@ class FairQueue:
             f"no generator was free for {wait_s:g} s, the limit",
             retry_after_s=_whole_s(self.position(request).eta_s),
             limit=self._n_waiting,
-            remaining=0,
         )
 
     def _all_places(self) -> Mapping[Request, tuple[int, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -185,3 +186,15 @@ class NodeTimeout(PolymodalError):
 
 class InternalError(PolymodalError):
     """A bug of ours. The request id finds it in the log."""
+
+
+def error_of(code: str, message: str) -> PolymodalError:
+    """The error that was once told as this code; ``InternalError`` for a code of nobody."""
+    made = next((each for each in _family(PolymodalError) if each.code == code), InternalError)
+    return made(message)
+
+
+def _family(ancestor: type[PolymodalError]) -> Iterator[type[PolymodalError]]:
+    for child in ancestor.__subclasses__():
+        yield child
+        yield from _family(child)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 
+from serve.domain.admission import TokenRoom
 from serve.domain.asks import Ask, Run
-from serve.domain.errors import PolymodalError
+from serve.domain.errors import Conflict, NotFound, PolymodalError, error_of
 from serve.domain.media import MediaKind, MediaRef
-from serve.domain.records import Caller, Item, ResponseRecord
-from serve.ingress.context import IngressPorts
+from serve.domain.messages import LogEntry
+from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
+from serve.ingress.context import Header, IngressPorts
+from serve.ingress.idempotency import Promise, current_promise
+from serve.ingress.streaming import Batches, replay
 from serve.media.intake import MediaSource
 from serve.observability.tracing import RequestTrace
+from serve.protocol.events import settled_record
 from serve.protocol.items import (
     InputAudio,
     InputFile,
@@ -22,22 +29,95 @@ from serve.protocol.items import (
     kept_items,
     media_parts,
 )
-from serve.protocol.responses import CreateResponse, to_ask
+from serve.protocol.responses import CreateResponse, demand_of, to_ask
 
 # More would let one request hold every decoder; nobody attaches more to one turn.
 _MAX_MEDIA_AT_ONCE = 4
 
 
-async def prepare(ports: IngressPorts, caller: Caller, body: CreateResponse) -> Ask:
-    """Check the model and the parameters first, then store the media: refusals cost nothing."""
+async def begin(
+    ports: IngressPorts, caller: Caller, body: CreateResponse, headers: list[Header]
+) -> Run:
+    """The response that the body asks for: a new one, or the one made under the same key before.
+
+    ``headers`` gets what the reply is to tell about admission.
+    """
+    promise = current_promise()
+    if promise is None:
+        ask = await prepare(ports, caller, body, headers=headers)
+        return await ports.runs.start(caller, ask)
+    earlier = await _made_before(ports, caller, promise) if promise.may_exist else None
+    if earlier is not None:
+        return earlier
+    ask = await prepare(ports, caller, body, headers=headers)
+    try:
+        return await ports.runs.start(caller, replace(ask, response_id=promise.response_id))
+    except Conflict:
+        # Another attempt at the same request, believed dead, may have been quicker.
+        earlier = await _made_before(ports, caller, promise)
+        if earlier is None:
+            raise
+        return earlier
+
+
+async def _made_before(ports: IngressPorts, caller: Caller, promise: Promise) -> AttachedRun | None:
+    """The response that was promised, unless it must be made yet, or made again.
+
+    Raises ``Conflict`` when somebody else made it, and it is not there any more.
+    """
+    try:
+        record = await ports.responses.get(caller, promise.response_id)
+    except NotFound:
+        if promise.may_make:
+            return None
+        raise Conflict(
+            "this request was carried out before, but its answer is not kept any more"
+        ) from None
+    if record.status is ResponseStatus.FAILED and promise.may_make:
+        await promise.renew()
+        return None
+    return AttachedRun(record, caller, ports)
+
+
+async def prepare(
+    ports: IngressPorts,
+    caller: Caller,
+    body: CreateResponse,
+    *,
+    headers: list[Header] | None = None,
+) -> Ask:
+    """Check the model and the parameters, admit, then store the media: refusals cost nothing.
+
+    The ask holds its ticket. Raises ``RateLimited`` or ``Overloaded`` before any work.
+    """
     model = ports.models.choose("generator", body.model).name
     items = as_items(body.input)
-    to_ask(body, model=model, items=())
+    draft = replace(to_ask(body, model=model, items=()), demand=demand_of(body, items))
+    try:
+        ticket = ports.admission.admit(caller, draft)
+    finally:
+        if headers is not None:
+            headers.extend(_room_headers(ports.admission.room(model)))
     clock = RequestTrace()
-    with clock.span("store", "Ingress") as attributes:
-        kept = await keep_items(ports, caller, items)
-        attributes["media"] = len(media_parts(items))
-    return to_ask(body, model=model, items=kept, clock=clock)
+    try:
+        with clock.span("store", "Ingress") as attributes:
+            kept = await keep_items(ports, caller, items)
+            attributes["media"] = len(media_parts(items))
+    except BaseException:
+        ticket.release()
+        raise
+    return replace(draft, input_items=kept, clock=clock, ticket=ticket)
+
+
+def _room_headers(room: TokenRoom | None) -> tuple[Header, ...]:
+    """How many tokens the generators have room for, in OpenAI's words."""
+    if room is None:
+        return ()
+    return (
+        (b"x-ratelimit-limit-tokens", b"%d" % room.limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % room.remaining),
+        (b"x-ratelimit-reset-tokens", b"%.0fs" % room.reset_s),
+    )
 
 
 async def keep_items(
@@ -96,3 +176,40 @@ async def wait_for_answer(run: Run) -> ResponseRecord:
     except asyncio.CancelledError:
         run.abandon()
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedRun:
+    """``domain.asks.Run`` of what another request asked for: leaving does not stop it."""
+
+    record: ResponseRecord
+    caller: Caller
+    ports: IngressPorts
+
+    async def finished(self) -> ResponseRecord:
+        """See ``Run``."""
+        final = self.record if self.record.status.is_final else await self._followed()
+        if final.status is ResponseStatus.FAILED:
+            raise error_of(final.error_code or "", final.error_message or "")
+        return final
+
+    async def _followed(self) -> ResponseRecord:
+        entries: list[LogEntry] = []
+        async with aclosing(self.ports.runs.follow(self.record.id)) as batches:
+            async for batch in batches:
+                entries.extend(batch)
+        try:
+            return await self.ports.responses.get(self.caller, self.record.id)
+        except NotFound:
+            # Not stored: the log is all there is.
+            return settled_record(self.record, (entry.event for entry in entries))
+
+    def abandon(self) -> None:
+        """See ``Run``."""
+
+
+def batches_of(ports: IngressPorts, record: ResponseRecord) -> Batches:
+    """A response's log, wherever it is now."""
+    if record.status.is_final:
+        return replay(record.log)
+    return ports.runs.follow(record.id)

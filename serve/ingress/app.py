@@ -13,6 +13,7 @@ from serve.domain.records import JsonObject
 from serve.ingress.context import IngressLimits, IngressPorts
 from serve.ingress.errors import install_error_handlers
 from serve.ingress.fast_lane import FastLane
+from serve.ingress.idempotency import Idempotency
 from serve.ingress.middleware import RequestEnvelope
 from serve.ingress.routes import (
     accounts,
@@ -70,13 +71,20 @@ def create_app(open_ports: OpenPorts, limits: IngressLimits) -> FastAPI:
         app.include_router(router)
     if limits.webclient_dir is not None and (limits.webclient_dir / "index.html").is_file():
         install_webclient(app, limits.webclient_dir)
+    app.add_middleware(Idempotency, state_of=app)
     app.add_middleware(FastLane, state_of=app)
     if limits.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(limits.cors_origins),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["authorization", "content-type", "x-csrf-token", "x-request-id"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "x-csrf-token",
+                "x-request-id",
+            ],
         )
     app.add_middleware(RequestEnvelope, max_body_bytes=limits.max_body_bytes)
     return app

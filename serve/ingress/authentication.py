@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
+from starlette.types import Scope as RequestScope
 
 from serve.auth.policies import require_scope, session_caller
 from serve.domain.errors import NotAllowed, NotAuthenticated, RateLimited
@@ -29,7 +30,8 @@ async def current_session(connection: HTTPConnection, ports: IngressPorts) -> Se
     return await ports.credentials.session(secret)
 
 
-async def _identify(request: Request, ports: IngressPorts) -> Caller:
+async def identify(request: Request, ports: IngressPorts) -> Caller:
+    """The caller, by key or session. Raises ``NotAuthenticated``, ``NotAllowed``."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme:
         if scheme.lower() != "bearer" or not secret.strip():
@@ -59,11 +61,16 @@ async def limited(ports: IngressPorts, subject: str, limit: int) -> RateDecision
 
 async def get_caller(request: Request, ports: Ports) -> Caller:
     """Authenticate, then count against the caller's rate limit."""
-    caller = await _identify(request, ports)
+    caller = await identify(request, ports)
+    await count_request(request.scope, ports, caller)
+    return caller
+
+
+async def count_request(scope: RequestScope, ports: IngressPorts, caller: Caller) -> None:
+    """Count against the caller's rate limit, and tell what is left. Raises ``RateLimited``."""
     limit = ports.limits.requests_per_minute
     decision = await limited(ports, quota_subject(caller), limit)
-    reply_headers(request.scope).extend(quota_headers(decision))
-    return caller
+    reply_headers(scope).extend(quota_headers(decision))
 
 
 def quota_subject(caller: Caller) -> str:

@@ -10,12 +10,13 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from serve.domain.asks import Graph, Perceiving, Runs
+from serve.domain.asks import Admission, Graph, Perceiving, Runs
 from serve.domain.catalogue import ServedModels
 from serve.domain.ports import (
     Accounts,
     Assets,
     Conversations,
+    IdempotencyKeys,
     ObjectStore,
     Responses,
     TextEncoder,
@@ -23,6 +24,8 @@ from serve.domain.ports import (
 from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
 from serve.media.intake import MediaIntake
+
+Header = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class IngressPorts:
     """Everything behind the ingress, as ports."""
 
     accounts: Accounts
+    admission: Admission
     credentials: Credentials
     assets: Assets
     conversations: Conversations
@@ -55,6 +59,7 @@ class IngressPorts:
     perceiving: Perceiving
     text_encoder: TextEncoder
     graph: Graph
+    idempotency_keys: IdempotencyKeys
     models: ServedModels
     limits: IngressLimits
 
@@ -64,9 +69,9 @@ def get_ports(connection: HTTPConnection) -> IngressPorts:
     return cast("IngressPorts", connection.app.state.ports)
 
 
-def reply_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+def reply_headers(scope: Scope) -> list[Header]:
     """Headers that the envelope adds to the reply to this request, whoever makes it."""
-    headers: list[tuple[bytes, bytes]] = scope.setdefault("polymodal.reply_headers", [])
+    headers: list[Header] = scope.setdefault("polymodal.reply_headers", [])
     return headers
 
 

@@ -33,9 +33,10 @@ def error_response(error: PolymodalError) -> JSONResponse:
     headers: dict[str, str] = {}
     if "retry_after_s" in error.context:
         headers["retry-after"] = str(error.context["retry_after_s"])
-        headers["x-ratelimit-remaining-requests"] = str(error.context.get("remaining", 0))
     elif error.retryable:
         headers["retry-after"] = "1"
+    if "remaining" in error.context:
+        headers["x-ratelimit-remaining-requests"] = str(error.context["remaining"])
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(render_error(error), status_code=error.status, headers=headers)

@@ -27,6 +27,7 @@ from serve.domain.messages import (
 )
 from serve.domain.records import JsonObject
 from serve.ingress.errors import as_error
+from serve.ingress.idempotency import BROKEN
 from serve.protocol.chat import ChatChunks
 from serve.protocol.errors import render_error
 from serve.protocol.events import STAGE_EVENT, TEXT_EVENT, ResponseEvents
@@ -240,7 +241,7 @@ class EventStream(Response):
             except PolymodalError as error:
                 if not self._is_open:
                     raise
-                await send(_body(self._frames.broken(as_error(error))))
+                await send({**_body(self._frames.broken(as_error(error))), BROKEN: True})
         await self._open(send)
         await send({**_body(self._frames.closing()), "more_body": False})
 

@@ -144,6 +144,29 @@ def media_parts(items: Sequence[InputItem]) -> tuple[MediaPart, ...]:
     )
 
 
+def item_texts(item: InputItem) -> Iterator[str]:
+    """Every text of an item, in order."""
+    match item:
+        case InputMessage(content=str(text)):
+            yield text
+        case InputMessage(content=parts):
+            for part in parts:
+                match part:
+                    case InputText(text=text) | OutputText(text=text):
+                        yield text
+                    case Refusal(refusal=text):
+                        yield text
+                    case _:
+                        pass
+        case FunctionCall(name=name, arguments=arguments):
+            yield name
+            yield arguments
+        case FunctionCallOutput(output=str(text)):
+            yield text
+        case FunctionCallOutput(output=output):
+            yield from (part.text for part in output if isinstance(part, InputText))
+
+
 def kept_items(items: Sequence[InputItem], media: Sequence[MediaRef]) -> tuple[Item, ...]:
     """Items as they are stored: fresh ids, and asset ids in the place of bytes.
 

@@ -12,11 +12,17 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
+from serve.domain.admission import (
+    USUAL_HISTORY_BYTES,
+    USUAL_PICTURE_PX,
+    USUAL_RECORDING_S,
+    Demand,
+)
 from serve.domain.asks import Ask, RequestClock
 from serve.domain.errors import InvalidRequest
 from serve.domain.messages import Sampling, ToolSpec, Usage
 from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
-from serve.protocol.items import InputItem, Wire
+from serve.protocol.items import InputImage, InputItem, Wire, item_texts, media_parts
 
 
 class ConversationRef(Wire):
@@ -196,6 +202,23 @@ def to_ask(
         background=bool(body.background),
         echo=_echo(body),
         clock=clock,
+    )
+
+
+def demand_of(body: CreateResponse, items: Sequence[InputItem]) -> Demand:
+    """How much a body asks for, by the sizes of what it holds. Media are not looked into."""
+    media = media_parts(items)
+    texts = sum(len(text.encode()) for item in items for text in item_texts(item))
+    schemas = sum(len(_schema_text(tool.parameters or {})) for tool in body.tools)
+    has_history = bool(body.conversation or body.previous_response_id)
+    return Demand(
+        prompt_bytes=len((body.instructions or "").encode())
+        + texts
+        + schemas
+        + (USUAL_HISTORY_BYTES if has_history else 0),
+        max_output_tokens=body.max_output_tokens,
+        picture_px=(USUAL_PICTURE_PX,) * sum(isinstance(part, InputImage) for part in media),
+        audio_s=sum(USUAL_RECORDING_S for part in media if not isinstance(part, InputImage)),
     )
 
 

@@ -86,8 +86,11 @@ async def list_keys(caller: AnyCaller, ports: Ports) -> KeyList:
 
 
 @router.post("/keys")
-async def create_key(body: CreateKey, caller: AnyCaller, ports: Ports) -> NewKeyView:
+async def create_key(
+    body: CreateKey, response: Response, caller: AnyCaller, ports: Ports
+) -> NewKeyView:
     """Make a key. Its secret is in this answer and nowhere else."""
+    response.headers["cache-control"] = "no-store"
     if caller.key_id is not None:
         raise NotAllowed("keys are made by a signed-in person or on the command line")
     require_scopes_granted(caller, frozenset(body.scopes))

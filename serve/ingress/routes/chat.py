@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from serve.domain.messages import Finished, FinishReason
 from serve.domain.records import ResponseRecord
-from serve.ingress.answering import prepare, wait_for_answer
+from serve.ingress.answering import batches_of, begin, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller
-from serve.ingress.context import Ports
+from serve.ingress.context import Ports, reply_headers
 from serve.ingress.streaming import ChatFrames, EventStream
 from serve.protocol.chat import (
     ChatChunks,
@@ -22,16 +22,17 @@ router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
 
 @router.post("/completions")
-async def create(body: CreateChatCompletion, ports: Ports, caller: GeneratingCaller) -> Response:
+async def create(
+    body: CreateChatCompletion, request: Request, ports: Ports, caller: GeneratingCaller
+) -> Response:
     """Complete a chat, as a stream of chunks or whole."""
-    ask = await prepare(ports, caller, to_create_response(body))
-    run = await ports.runs.start(caller, ask)
+    run = await begin(ports, caller, to_create_response(body), reply_headers(request.scope))
     if not body.stream:
         record = await wait_for_answer(run)
         return JSONResponse(render_completion(record, _reason(record)))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     frames = ChatFrames(ChatChunks(run.record, include_usage=include_usage))
-    return EventStream(ports.runs.follow(run.record.id), frames, run=run)
+    return EventStream(batches_of(ports, run.record), frames, run=run)
 
 
 def _reason(record: ResponseRecord) -> FinishReason:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from serve.domain.errors import InvalidRequest
-from serve.domain.records import JsonObject, ResponseRecord
-from serve.ingress.answering import prepare, wait_for_answer
+from serve.domain.records import JsonObject
+from serve.ingress.answering import batches_of, begin, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller, Reader
-from serve.ingress.context import IngressPorts, Ports
-from serve.ingress.streaming import Batches, EventStream, ResponseFrames, replay
+from serve.ingress.context import Ports, reply_headers
+from serve.ingress.streaming import EventStream, ResponseFrames
 from serve.protocol.events import ResponseEvents
 from serve.protocol.responses import CreateResponse, render_items, render_response
 
@@ -20,15 +20,17 @@ router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
 
 @router.post("")
-async def create(body: CreateResponse, ports: Ports, caller: GeneratingCaller) -> Response:
+async def create(
+    body: CreateResponse, request: Request, ports: Ports, caller: GeneratingCaller
+) -> Response:
     """Answer, as a stream of events or whole."""
-    run = await ports.runs.start(caller, await prepare(ports, caller, body))
+    run = await begin(ports, caller, body, reply_headers(request.scope))
     if not body.stream:
         if body.background:
             return JSONResponse(render_response(run.record))
         return JSONResponse(render_response(await wait_for_answer(run)))
     frames = ResponseFrames(ResponseEvents(run.record))
-    batches = ports.runs.follow(run.record.id)
+    batches = batches_of(ports, run.record)
     return EventStream(batches, frames, run=None if body.background else run)
 
 
@@ -84,10 +86,3 @@ async def input_items(
         seen = [item.id for item in items]
         items = items[seen.index(after) + 1 :] if after in seen else []
     return render_items(items[:limit], has_more=len(items) > limit)
-
-
-def batches_of(ports: IngressPorts, record: ResponseRecord) -> Batches:
-    """A response's log, wherever it is now."""
-    if record.status.is_final:
-        return replay(record.log)
-    return ports.runs.follow(record.id)

@@ -16,11 +16,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from serve.domain.errors import InvalidRequest, MalformedJson, PolymodalError
 from serve.domain.records import Caller, JsonObject, ResponseRecord
-from serve.ingress.answering import prepare
+from serve.ingress.answering import batches_of, prepare
 from serve.ingress.authentication import limited, quota_subject, websocket_caller
 from serve.ingress.context import IngressPorts, get_ports
 from serve.ingress.errors import as_error, explain_validation
-from serve.ingress.routes.responses import batches_of
 from serve.ingress.streaming import Batches, LineMessages
 from serve.protocol.errors import render_error
 from serve.protocol.events import ResponseEvents
