@@ -189,10 +189,11 @@ class GeneratorReplica:
     def _load(self) -> dict[str, float]:
         """Requests, tokens, tokens per second; ``kv_use`` 0 to 1. For ``Beat`` and scaling."""
         stats, cache = self._engine.stats, self._llm.vllm_config.cache_config
-        n_waiting = min(stats.n_waiting, len(self._in_work))
+        # As of the last step, which for an idle engine is long ago.
+        n_running = min(stats.n_running, len(self._in_work))
         return {
-            "running": float(len(self._in_work) - n_waiting),
-            "waiting": float(n_waiting),
+            "running": float(n_running),
+            "waiting": float(len(self._in_work) - n_running),
             "waiting_tokens": float(self._llm.get_num_queued_tokens()),
             "kv_use": stats.kv_use if self._in_work else 0.0,
             "capacity_tokens": float((cache.num_gpu_blocks or 0) * cache.block_size),

@@ -20,7 +20,6 @@ class EngineStats(PrometheusStatLogger):  # type: ignore[misc]  # vLLM is untype
     def __init__(self, vllm_config: Any, engine_indexes: list[int]) -> None:
         self.n_steps = 0
         self.n_running = 0
-        self.n_waiting = 0
         self.kv_use = 0.0
         self.n_tokens = 0
 
@@ -35,7 +34,6 @@ class EngineStats(PrometheusStatLogger):  # type: ignore[misc]  # vLLM is untype
         if scheduler_stats is not None:
             self.n_steps += 1
             self.n_running = scheduler_stats.num_running_reqs
-            self.n_waiting = scheduler_stats.num_waiting_reqs
             self.kv_use = scheduler_stats.kv_cache_usage
         if iteration_stats is not None:
             self.n_tokens += iteration_stats.num_generation_tokens
