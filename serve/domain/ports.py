@@ -466,7 +466,11 @@ class IdempotencyKeys(Protocol):
         ...
 
     async def replace_response(self, claim: KeyClaim, response_id: str) -> bool:
-        """The response of an earlier attempt failed; this attempt makes another one."""
+        """Make another response than the earlier attempt, which never can make its own any more.
+
+        False: it has made it, and it did not fail. Raises ``Conflict`` when yet another attempt
+        has taken over.
+        """
         ...
 
     async def save(self, claim: KeyClaim, reply: SavedReply) -> bool:

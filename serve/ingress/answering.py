@@ -50,33 +50,30 @@ async def begin(
     if earlier is not None:
         return earlier
     ask = await prepare(ports, caller, body, headers=headers)
-    try:
-        return await ports.runs.start(caller, replace(ask, response_id=promise.response_id))
-    except Conflict:
-        # Another attempt at the same request, believed dead, may have been quicker.
-        earlier = await _made_before(ports, caller, promise)
-        if earlier is None:
-            raise
-        return earlier
+    return await ports.runs.start(caller, replace(ask, response_id=promise.response_id))
 
 
 async def _made_before(ports: IngressPorts, caller: Caller, promise: Promise) -> AttachedRun | None:
-    """The response that was promised, unless it must be made yet, or made again.
+    """What was promised; None when it never will be there, and another response is promised now.
 
     Raises ``Conflict`` when somebody else made it, and it is not there any more.
     """
-    try:
-        record = await ports.responses.get(caller, promise.response_id)
-    except NotFound:
-        if promise.may_make:
+    record = await _known(ports, caller, promise.response_id)
+    if promise.may_make and (record is None or record.status is ResponseStatus.FAILED):
+        if await promise.renew():
             return None
-        raise Conflict(
-            "this request was carried out before, but its answer is not kept any more"
-        ) from None
-    if record.status is ResponseStatus.FAILED and promise.may_make:
-        await promise.renew()
-        return None
+        # Committed while we looked, by an attempt that was believed dead.
+        record = await _known(ports, caller, promise.response_id)
+    if record is None:
+        raise Conflict("this request was carried out before, but its answer is not kept any more")
     return AttachedRun(record, caller, ports)
+
+
+async def _known(ports: IngressPorts, caller: Caller, response_id: str) -> ResponseRecord | None:
+    try:
+        return await ports.responses.get(caller, response_id)
+    except NotFound:
+        return None
 
 
 async def prepare(

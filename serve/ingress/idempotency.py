@@ -76,11 +76,16 @@ class Promise:
         self.may_make = may_make
         self.may_exist = not state.is_first
 
-    async def renew(self) -> None:
-        """What the last attempt made has failed: this one makes another."""
+    async def renew(self) -> bool:
+        """Promise another response; the one promised so far never comes, unless it is there.
+
+        False: it is there, and has not failed.
+        """
         response_id = new_id("resp")
-        if await self._keys.replace_response(self._claim, response_id):
-            self.response_id = response_id
+        if not await self._keys.replace_response(self._claim, response_id):
+            return False
+        self.response_id = response_id
+        return True
 
 
 _promise: ContextVar[Promise | None] = ContextVar("promise", default=None)

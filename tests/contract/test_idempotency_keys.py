@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serve.domain.errors import NotAuthenticated
+from serve.domain.errors import Conflict, NotAuthenticated
 from serve.domain.idempotency import KeyClaim, SavedReply
 from serve.domain.ids import new_id
-from serve.domain.ports import IdempotencyKeys
+from serve.domain.ports import IdempotencyKeys, Responses
 from serve.domain.records import Caller, ResponseRecord, ResponseStatus
 from serve.storage.postgres.idempotency import PostgresIdempotencyKeys
 from serve.storage.postgres.pool import Database
@@ -81,7 +81,8 @@ async def test_what_was_let_go_is_taken_over_with_the_same_response(
     # The first one, had it only been slow, has no say any more.
     assert not await keys.extend(first)
     assert not await keys.save(first, REPLY)
-    assert not await keys.replace_response(first, "resp_9")
+    with pytest.raises(Conflict):
+        await keys.replace_response(first, "resp_9")
     await keys.let_go(first)
     await keys.forget(first)
     assert await keys.replace_response(second, "resp_4")
@@ -128,15 +129,10 @@ async def test_people_who_are_gone_have_no_keys(keys: IdempotencyKeys, ada: Call
         await keys.claim(ghost, fingerprint=PRINT, response_id="resp_1")
 
 
-@pytest.mark.parametrize("stored", [True, False])
-async def test_deleting_an_answer_deletes_the_copy_of_it(
-    keys: IdempotencyKeys, database: Database, ada: Caller, *, stored: bool
-) -> None:
-    """An answer that was never to be stored vanishes by itself: its reply stays for retries."""
-    responses = PostgresResponses(database)
-    record = ResponseRecord(
-        id=new_id("resp"),
-        owner_id=ada.user_id,
+def record_of(owner: Caller, response_id: str, *, stored: bool = True) -> ResponseRecord:
+    return ResponseRecord(
+        id=response_id,
+        owner_id=owner.user_id,
         model="smol",
         status=ResponseStatus.IN_PROGRESS,
         created_at=datetime.now(UTC),
@@ -144,6 +140,60 @@ async def test_deleting_an_answer_deletes_the_copy_of_it(
         input_items=(),
         stored=stored,
     )
+
+
+@pytest.fixture
+def responses(database: Database) -> Responses:
+    return PostgresResponses(database)
+
+
+async def test_an_attempt_that_wakes_too_late_cannot_commit_its_response(
+    keys: IdempotencyKeys, responses: Responses, ada: Caller
+) -> None:
+    mine = claim(ada)
+    old, new = new_id("resp"), new_id("resp")
+    await keys.claim(mine, fingerprint=PRINT, response_id=old)
+    assert await keys.replace_response(mine, new)
+    with pytest.raises(Conflict):
+        await responses.begin(ada, record_of(ada, old), supervisor="ing_1", plan={})
+    await responses.begin(ada, record_of(ada, new), supervisor="ing_1", plan={})
+    assert not await keys.replace_response(mine, new_id("resp"))
+
+
+async def test_a_failed_response_may_be_made_again(
+    keys: IdempotencyKeys, responses: Responses, ada: Caller
+) -> None:
+    mine = claim(ada)
+    old, new = new_id("resp"), new_id("resp")
+    await keys.claim(mine, fingerprint=PRINT, response_id=old)
+    record = record_of(ada, old)
+    await responses.begin(ada, record, supervisor="ing_1", plan={})
+    assert not await keys.replace_response(mine, new)
+    await responses.settle(replace(record, status=ResponseStatus.FAILED))
+    assert await keys.replace_response(mine, new)
+
+
+@pytest.mark.parametrize("_round", range(10))
+async def test_of_a_waking_attempt_and_the_one_that_took_over_one_makes_the_response(
+    keys: IdempotencyKeys, responses: Responses, ada: Caller, _round: int
+) -> None:
+    mine = claim(ada)
+    old, new = new_id("resp"), new_id("resp")
+    await keys.claim(mine, fingerprint=PRINT, response_id=old)
+    began, replaced = await asyncio.gather(
+        responses.begin(ada, record_of(ada, old), supervisor="ing_1", plan={}),
+        keys.replace_response(mine, new),
+        return_exceptions=True,
+    )
+    assert (began is None) != (replaced is True)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_deleting_an_answer_deletes_the_copy_of_it(
+    keys: IdempotencyKeys, responses: Responses, ada: Caller, *, stored: bool
+) -> None:
+    """An answer that was never to be stored vanishes by itself: its reply stays for retries."""
+    record = record_of(ada, new_id("resp"), stored=stored)
     await responses.begin(ada, record, supervisor="ing_1", plan={})
     mine = claim(ada)
     await keys.claim(mine, fingerprint=PRINT, response_id=record.id)

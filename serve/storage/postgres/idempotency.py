@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from serve.domain.errors import NotAuthenticated
+from serve.domain.errors import Conflict, NotAuthenticated
 from serve.domain.idempotency import KeyClaim, KeyState, SavedReply
 from serve.storage.postgres.named_queries import load_queries
 from serve.storage.postgres.pool import Database, Row
@@ -67,7 +67,19 @@ class PostgresIdempotencyKeys:
 
     async def replace_response(self, claim: KeyClaim, response_id: str) -> bool:
         """See ``IdempotencyKeys``."""
-        return await self._changed("replace_response_id", claim, response_id)
+        async with self._database.transaction() as connection:
+            abandoned = await connection.fetchval(
+                self._sql["hold_key"], claim.owner_id, claim.key, claim.claim_id
+            )
+            if abandoned is None:
+                raise Conflict("another attempt at the same request has taken over")
+            if await connection.fetchval(self._sql["response_stands"], abandoned):
+                return False
+            await connection.execute(self._sql["retire_response_id"], abandoned, self._keep_s)
+            await connection.execute(
+                self._sql["replace_response_id"], claim.owner_id, claim.key, response_id
+            )
+        return True
 
     async def save(self, claim: KeyClaim, reply: SavedReply) -> bool:
         """See ``IdempotencyKeys``."""

@@ -18,6 +18,26 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 CREATE INDEX idempotency_keys_of_response ON idempotency_keys (response_id);
 
+-- An attempt that was believed dead may wake up and still commit its response. Once another attempt
+-- has given that response's id up, it cannot: holding the key's row, the two come one after the
+-- other.
+CREATE TABLE retired_response_ids (
+    id         text PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX retired_response_ids_by_expiry ON retired_response_ids (expires_at);
+CREATE FUNCTION refuse_retired_response() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM idempotency_keys WHERE response_id = NEW.id FOR SHARE;
+    IF EXISTS (SELECT FROM retired_response_ids WHERE id = NEW.id) THEN
+        RAISE unique_violation USING MESSAGE = 'this response is made by another attempt';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER refuse_retired_response BEFORE INSERT ON responses
+    FOR EACH ROW EXECUTE FUNCTION refuse_retired_response();
+
 -- Who deletes an answer, or the conversation around it, deletes its copy here too.
 CREATE FUNCTION forget_saved_reply() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -34,10 +34,19 @@ UPDATE idempotency_keys SET lease_until = now() + make_interval(secs => $4)
  WHERE owner_id = $1 AND key = $2 AND claim_id = $3 AND status IS NULL
 RETURNING key;
 
--- replace_response_id --
-UPDATE idempotency_keys SET response_id = $4
+-- hold_key --
+SELECT response_id FROM idempotency_keys
  WHERE owner_id = $1 AND key = $2 AND claim_id = $3 AND status IS NULL
-RETURNING key;
+   FOR UPDATE;
+
+-- response_stands --
+SELECT EXISTS (SELECT FROM responses WHERE id = $1 AND status <> 'failed');
+
+-- retire_response_id --
+INSERT INTO retired_response_ids (id, expires_at) VALUES ($1, now() + make_interval(secs => $2));
+
+-- replace_response_id --
+UPDATE idempotency_keys SET response_id = $3 WHERE owner_id = $1 AND key = $2;
 
 -- save_reply --
 UPDATE idempotency_keys
@@ -54,4 +63,5 @@ DELETE FROM idempotency_keys
  WHERE owner_id = $1 AND key = $2 AND claim_id = $3 AND status IS NULL;
 
 -- forget_expired --
+WITH forgotten AS (DELETE FROM retired_response_ids WHERE expires_at <= now())
 DELETE FROM idempotency_keys WHERE expires_at <= now() AND lease_until <= now();
