@@ -8,5 +8,6 @@ pytest_plugins = [
     "tests.fixtures.encoders",
     "tests.fixtures.models",
     "tests.fixtures.running",
+    "tests.fixtures.browsing",
     "tests.fixtures.stores",
 ]

@@ -25,6 +25,7 @@ from benchmarks.report import keep
 from serve.config.settings import load_settings, process_environment, settings_from_environment
 
 _SOMETHING_LOST = 3
+_WIDTH_IN_FILES = 150
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +45,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--streams", type=int, default=100, help="under way at the same time")
     command.add_argument("--tokens", type=int, default=160, help="of every stream, at most")
     command.add_argument("--limit", type=float, default=120.0, help="seconds for one stream")
-    command.add_argument("--name", default="faults", help="of the result's file")
+    command.add_argument("--name", default="faults", help="of the file in benchmarks/results")
     command.set_defaults(run=run_faults)
 
 
@@ -52,6 +53,8 @@ def run_faults(options: argparse.Namespace) -> int:
     """Measure, keep and show; 3 when anything was lost, doubled or abandoned."""
     allow_many_sockets()
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_IN_FILES
     with _installation(options) as installation:
         cells = asyncio.run(_measure(options, installation, console))
     told = {cell: figures(outcomes) if outcomes else None for cell, outcomes in cells.items()}
@@ -113,7 +116,7 @@ async def _measure(
             console.print(f"{passed}: none runs")
             continue
         cells[role, fault].append(outcome)
-        console.print(f"{passed}: {_line(outcome)}")
+        console.print(f"{passed}: {_line(outcome)}", soft_wrap=True)
     return cells
 
 
@@ -122,11 +125,11 @@ def _line(outcome: Outcome) -> str:
     words = [
         f"exactly once {outcome.n_exact}/{len(outcome.gaps_s)}",
         f"gap {max(outcome.gaps_s):.2f} s",
-        f"outage {outcome.noticed.outage_s:.2f} s",
+        f"outage {outcome.outage_s:.2f} s",
         f"replaced {replaced}",
     ]
     if outcome.problems:
-        words.append(str(dict(outcome.problems)))
+        words.append(str(outcome.problems))
     return ", ".join(words)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import orjson
 
@@ -26,17 +24,16 @@ class Noticed:
     """What newcomers met.
 
     Attributes:
-        outage_s: longest time in which no new request was answered as it should be.
-        answer_outage_s: the same for new questions to the model.
-        n_not_found: 404s.
-        failures: how often what went wrong, by status or kind.
+        served_at_s: when a new request was answered as it should be.
+        answered_at_s: when a new question to the model was.
+        failures: how often what went wrong, by path and status or kind.
     """
 
-    outage_s: float = 0.0
-    answer_outage_s: float = 0.0
+    served_at_s: list[float] = field(default_factory=list)
+    answered_at_s: list[float] = field(default_factory=list)
     n_asked: int = 0
     n_not_found: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, int] = field(default_factory=dict)
 
 
 class Newcomers:
@@ -47,16 +44,15 @@ class Newcomers:
         self._headers = dict(headers)
         question = {"model": model, "input": "Hello", "max_output_tokens": 2, "store": False}
         self._question = orjson.dumps(question)
-        self._served_at_s = [time.perf_counter()]
-        self._answered_at_s = [time.perf_counter()]
         self._noticed = Noticed()
 
     @asynccontextmanager
     async def coming(self) -> AsyncIterator[Noticed]:
         """Ask inside the block; what was noticed is complete after it."""
+        noticed = self._noticed
         async with asyncio.TaskGroup() as group:
             clocks = [
-                group.create_task(self._come(group, path, b"", _EVERY_S, self._served_at_s))
+                group.create_task(self._come(group, path, b"", _EVERY_S, noticed.served_at_s))
                 for path in _PATHS
             ]
             clocks.append(
@@ -66,17 +62,15 @@ class Newcomers:
                         "/v1/responses",
                         self._question,
                         _ANSWER_EVERY_S,
-                        self._answered_at_s,
+                        noticed.answered_at_s,
                     )
                 )
             )
             try:
-                yield self._noticed
+                yield noticed
             finally:
                 for clock in clocks:
                     clock.cancel()
-        self._noticed.outage_s = _longest_pause(self._served_at_s)
-        self._noticed.answer_outage_s = _longest_pause(self._answered_at_s)
 
     async def _come(
         self,
@@ -97,10 +91,5 @@ class Newcomers:
             succeeded_at_s.append(time.perf_counter())
             return
         self._noticed.n_not_found += told == "404"
-        self._noticed.failures[f"{path}: {told}"] += 1
-
-
-def _longest_pause(moments_s: list[float]) -> float:
-    """Between two moments, or since the last one."""
-    ordered = [*sorted(moments_s), time.perf_counter()]
-    return max(after - before for before, after in pairwise(ordered))
+        failures, what = self._noticed.failures, f"{path}: {told}"
+        failures[what] = failures.get(what, 0) + 1

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from benchmarks.faults.asking import ask
 from benchmarks.faults.ledger import Account, Ledger
-from benchmarks.faults.newcomers import Newcomers, Noticed
+from benchmarks.faults.newcomers import Newcomers
 from benchmarks.faults.processes import Fault, Household, Member, Role
 from benchmarks.faults.streams import Delivered, DurableStream
 from benchmarks.load.wire import Address
@@ -42,9 +44,14 @@ class Load:
 class Outcome:
     """What one round came to. Seconds throughout.
 
+    Pauses before the fault show what the machine itself did to the figures.
+
     Attributes:
         n_exact: streams that were delivered exactly once, in order, with the right text.
-        gaps_s: the longest pause of every stream.
+        gaps_s: every stream's longest pause between two pieces that ended after the fault.
+        gaps_before_s: and the one that ended before it.
+        outage_s: longest time after the fault in which no new request was served.
+        answer_outage_s: and in which no new question to the model was answered.
         replaced_s: until as many of the target's kind were at work as before, and the service
             said that it was ready; None when that took longer than a round may.
         was_left_stopped: the platform had to be helped: the stopped target was still there.
@@ -54,11 +61,17 @@ class Outcome:
     role: Role
     fault: Fault
     n_exact: int
-    problems: Counter[str]
+    problems: dict[str, int]
     gaps_s: list[float]
+    gaps_before_s: list[float]
     n_resumed: int
     n_asked_again: int
-    noticed: Noticed
+    n_newcomers: int
+    n_not_found: int
+    failures: dict[str, int]
+    outage_s: float
+    outage_before_s: float
+    answer_outage_s: float
     replaced_s: float | None
     was_left_stopped: bool
     account: Account
@@ -122,7 +135,7 @@ class FaultRounds:
             if task.result().problem:
                 raise RuntimeError(f"an undisturbed answer failed: {task.result().problem}")
             self._references[prompt] = task.result().text
-            self._n_pieces = max(self._n_pieces, task.result().n_pieces)
+            self._n_pieces = max(self._n_pieces, len(task.result().moments_s))
 
     async def run(self, role: Role, fault: Fault, number: int) -> Outcome | None:
         """Hit the ``number``-th of a kind, in turn. None when there is none of that kind."""
@@ -147,17 +160,22 @@ class FaultRounds:
         await self._target.until_whole()
         delivered = [task.result() for task in tasks]
         problems = Counter(problem for each in delivered if (problem := self._problem(each)))
-        noticed.n_not_found += sum(each.statuses.get(404, 0) for each in delivered)
         ledger = self._target.ledger
         return Outcome(
             role=role,
             fault=fault,
             n_exact=len(delivered) - problems.total(),
-            problems=problems,
-            gaps_s=[each.longest_gap_s for each in delivered],
+            problems=dict(problems),
+            gaps_s=[longest_pause(each.moments_s, after_s=hit_at_s) for each in delivered],
+            gaps_before_s=[longest_pause(each.moments_s, until_s=hit_at_s) for each in delivered],
             n_resumed=sum(each.n_resumes > 0 for each in delivered),
             n_asked_again=sum(each.n_posts > 1 for each in delivered),
-            noticed=noticed,
+            n_newcomers=noticed.n_asked,
+            n_not_found=noticed.n_not_found + sum(each.statuses.get(404, 0) for each in delivered),
+            failures=noticed.failures,
+            outage_s=longest_pause(noticed.served_at_s, after_s=hit_at_s),
+            outage_before_s=longest_pause(noticed.served_at_s, until_s=hit_at_s),
+            answer_outage_s=longest_pause(noticed.answered_at_s, after_s=hit_at_s),
             replaced_s=watch.result(),
             was_left_stopped=was_left_stopped,
             account=await ledger.account(round_id, {each.name for each in delivered}),
@@ -206,3 +224,14 @@ class FaultRounds:
         index = int(delivered.name.rpartition("-")[2])
         reference = self._references[_PROMPTS[index % len(_PROMPTS)]]
         return "" if delivered.text == reference else "not the text of an undisturbed run"
+
+
+def longest_pause(
+    moments_s: Sequence[float], *, after_s: float = -math.inf, until_s: float = math.inf
+) -> float:
+    """Between two moments, of which the later one lies within the given time; 0 without any."""
+    ordered = sorted(moments_s)
+    return max(
+        (later - earlier for earlier, later in pairwise(ordered) if after_s <= later < until_s),
+        default=0.0,
+    )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -34,7 +33,7 @@ class Delivered:
 
     Attributes:
         problem: why the answer is not what was asked for; empty when it is.
-        longest_gap_s: between two pieces of text.
+        moments_s: when each piece of text came, on the clock of ``time.perf_counter``.
         n_posts: how often the question was sent, always under one key.
         n_resumes: how often the stream was taken up again.
         statuses: how often each refusal came.
@@ -44,8 +43,7 @@ class Delivered:
     problem: str = ""
     response_id: str = ""
     text: str = ""
-    n_pieces: int = 0
-    longest_gap_s: float = 0.0
+    moments_s: Sequence[float] = ()
     n_posts: int = 0
     n_resumes: int = 0
     n_sequence_faults: int = 0
@@ -191,12 +189,10 @@ class DurableStream:
 
     def _judge(self) -> None:
         told, reader = self.delivered, self._reader
-        times = list(reader.frame_times_s)
         told.response_id = reader.response_id
-        told.n_pieces = len(times)
-        told.longest_gap_s = max((after - before for before, after in pairwise(times)), default=0.0)
+        told.moments_s = tuple(reader.frame_times_s)
         told.n_sequence_faults = reader.n_sequence_faults
-        told.text = reader.text() if told.n_pieces else ""
+        told.text = reader.text() if told.moments_s else ""
         if told.problem:
             return
         reader.settle()

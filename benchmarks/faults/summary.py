@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,28 +19,27 @@ Cell = tuple[Role, Fault]
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All rounds of one cell together. Seconds, counts."""
     gaps_s = sorted(gap for each in outcomes for gap in each.gaps_s)
+    gaps_before_s = sorted(gap for each in outcomes for gap in each.gaps_before_s)
     n_streams = len(gaps_s)
     replaced = [each.replaced_s for each in outcomes if each.replaced_s is not None]
     return {
         "n_rounds": len(outcomes),
         "n_streams": n_streams,
         "n_exactly_once": sum(each.n_exact for each in outcomes),
-        "problems": dict(sum((each.problems for each in outcomes), Counter())),
-        "gap_s": {
-            "p50": _at(gaps_s, 0.5),
-            "p99": _at(gaps_s, 0.99),
-            "max": gaps_s[-1],
-        },
+        "problems": _total(each.problems for each in outcomes),
+        "gap_s": _percentiles(gaps_s),
+        "gap_before_s": _percentiles(gaps_before_s),
         "n_resumed": sum(each.n_resumed for each in outcomes),
         "n_asked_again": sum(each.n_asked_again for each in outcomes),
         "lost": sum(each.account.lost for each in outcomes),
         "doubled": sum(each.account.doubled for each in outcomes),
         "unfinished": sum(each.account.unfinished for each in outcomes),
         "abandoned_sequences": sum(each.abandoned for each in outcomes),
-        "outage_s": _spread([each.noticed.outage_s for each in outcomes]),
-        "answer_outage_s": _spread([each.noticed.answer_outage_s for each in outcomes]),
-        "not_found": sum(each.noticed.n_not_found for each in outcomes),
-        "failures": dict(sum((each.noticed.failures for each in outcomes), Counter())),
+        "outage_s": _spread([each.outage_s for each in outcomes]),
+        "outage_before_s": _spread([each.outage_before_s for each in outcomes]),
+        "answer_outage_s": _spread([each.answer_outage_s for each in outcomes]),
+        "not_found": sum(each.n_not_found for each in outcomes),
+        "failures": _total(each.failures for each in outcomes),
         "replaced_s": _spread(replaced) if replaced else None,
         "n_not_replaced": len(outcomes) - len(replaced),
         "n_left_stopped": sum(each.was_left_stopped for each in outcomes),
@@ -49,7 +48,10 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def raw(outcome: Outcome) -> dict[str, Any]:
     """One round, for the file."""
-    return {**asdict(outcome), "gaps_s": [round(gap, 3) for gap in outcome.gaps_s]}
+    told = asdict(outcome)
+    for name in ("gaps_s", "gaps_before_s"):
+        told[name] = [round(gap, 3) for gap in told[name]]
+    return told
 
 
 def table(cells: dict[Cell, dict[str, Any] | None]) -> Table:
@@ -92,6 +94,17 @@ def table(cells: dict[Cell, dict[str, Any] | None]) -> Table:
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"p50": statistics.median(values), "max": max(values)}
+
+
+def _percentiles(ordered: Sequence[float]) -> dict[str, float]:
+    return {"p50": _at(ordered, 0.5), "p99": _at(ordered, 0.99), "max": ordered[-1]}
+
+
+def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _at(ordered: Sequence[float], share: float) -> float:

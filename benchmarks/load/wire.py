@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
             else:
                 await self._until(whole, silence_s)
         except BaseException:
+            self._whole = None
             self.close()
             raise
         self.n_replies += 1

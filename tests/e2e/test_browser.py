@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.fixtures.browsing import follow_setup_link, no_findings
 from tests.fixtures.running import PASSWORD, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_AXE = _REPOSITORY / "webclient" / "node_modules" / "axe-core" / "axe.min.js"
 _ANSWER_LIMIT_MS = 90_000
-# Colours that fade in have too little contrast on their way.
-_SETTLED_MS = 400
 # Set to a folder to keep what the tests saw.
 _SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
@@ -34,42 +30,11 @@ _VIEWS: list[tuple[str, int, int, Scheme]] = [
 
 
 @pytest.fixture(scope="module")
-async def chromium(voice_note: Path) -> AsyncIterator[Browser]:
-    """Debian's browser, with a recording for a microphone."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("chromium is not installed: apt-get install chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--disable-quic",
-                "--use-fake-ui-for-media-stream",
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-audio-capture={voice_note}",
-            ],
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture(scope="module")
 async def person(running: Running, chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Somebody who followed a one-time link, chose a password and is signed in."""
-    email = f"{os.urandom(4).hex()}@example.org"
-    told = running.command("users", "create", "--email", email, "--name", "Ada Lovelace")
     context = await chromium.new_context(base_url=running.url)
     page = await context.new_page()
-    await page.goto(told.split()[-1])
-    await page.get_by_label("New password").fill(PASSWORD)
-    await page.get_by_label("The same again").fill(PASSWORD)
-    await _no_findings(page)
-    await page.get_by_role("button", name="Choose this password").click()
-    await expect(page.get_by_label("Your message")).to_be_visible()
+    await follow_setup_link(page, running)
     await page.close()
     yield context
     await context.close()
@@ -94,17 +59,6 @@ async def page(person: BrowserContext) -> AsyncIterator[Page]:
     yield page
     await page.close()
     assert problems == []
-
-
-async def _no_findings(page: Page) -> None:
-    """Axe finds nothing at WCAG 2.1 AA."""
-    await page.wait_for_timeout(_SETTLED_MS)
-    await page.evaluate(_AXE.read_text())
-    found: list[dict[str, Any]] = await page.evaluate(
-        """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a",
-        "wcag21aa"]})).violations.map(({id, nodes}) => ({id, where: nodes.map(n => n.html)}))"""
-    )
-    assert found == []
 
 
 async def _look(page: Page, name: str) -> None:
@@ -135,13 +89,13 @@ async def test_a_photograph_and_a_voice_note_become_a_streamed_answer(
     for where, width, height, scheme in _VIEWS:
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=scheme)
-        await _no_findings(page)
+        await no_findings(page)
         await _look(page, f"answer-{where}-{scheme}")
     await page.set_viewport_size({"width": 1280, "height": 800})
     await page.emulate_media(color_scheme="light")
     await page.get_by_role("button", name="What was seen").first.click()
     await expect(page.get_by_text(re.compile("cat", re.IGNORECASE)).first).to_be_visible()
-    await _no_findings(page)
+    await no_findings(page)
     await _look(page, "seen-desktop-light")
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name="What was heard").first.click()
@@ -151,7 +105,7 @@ async def test_a_photograph_and_a_voice_note_become_a_streamed_answer(
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_text("ImageEncoder").first).to_be_visible()
     await expect(dialog.get_by_text("Generator").first).to_be_visible()
-    await _no_findings(page)
+    await no_findings(page)
     await _look(page, "trace-desktop-light")
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
@@ -182,7 +136,7 @@ async def test_a_voice_note_is_recorded_and_answered(page: Page) -> None:
     await page.get_by_role("button", name="Record a voice note", exact=True).click()
     await page.wait_for_timeout(4000)
     await _look(page, "recording-desktop-light")
-    await _no_findings(page)
+    await no_findings(page)
     await page.get_by_role("button", name="Done").click()
     await page.get_by_role("button", name="Attach", exact=True).click()
     await page.get_by_label("Your message").fill("What did the speaker say?")
@@ -207,7 +161,7 @@ async def test_keys_are_made_shown_once_and_revoked(page: Page, running: Running
     await expect(secret).to_be_visible()
     with running.http((await secret.inner_text()).strip()) as http:
         assert http.get("/v1/models").status_code == 200
-    await _no_findings(page)
+    await no_findings(page)
     await _look(page, "keys-desktop-light")
     await page.reload()
     await expect(page.get_by_text("laptop").first).to_be_visible()
@@ -225,7 +179,7 @@ async def test_signing_in_by_keyboard_alone(running: Running, chromium: Browser)
     for where, width, height, scheme in _VIEWS:
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=scheme)
-        await _no_findings(page)
+        await no_findings(page)
         await _look(page, f"sign-in-{where}-{scheme}")
     await page.get_by_label("Email").focus()
     await page.keyboard.type(email)
@@ -239,6 +193,6 @@ async def test_signing_in_by_keyboard_alone(running: Running, chromium: Browser)
     for where, width, height, scheme in _VIEWS:
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=scheme)
-        await _no_findings(page)
+        await no_findings(page)
         await _look(page, f"start-{where}-{scheme}")
     await context.close()
