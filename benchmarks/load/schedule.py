@@ -89,7 +89,9 @@ async def open_loop(asker: Asker, sessions: Iterable[Session], watch: Watch) -> 
     async with asyncio.TaskGroup() as group:
         for session in sessions:
             due_s = started_at_s + session.at_s
-            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            # Timers may fire early by their resolution.
+            while (left_s := due_s - time.perf_counter()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(left_s)
             lag_s = max(lag_s, time.perf_counter() - due_s)
             group.create_task(_converse(asker, session, due_s, outcomes, watch))
     return Measured(outcomes, time.perf_counter() - started_at_s, lag_s)
