@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http
-import http.client
 import signal
 import sys
 from typing import Final
@@ -11,8 +9,12 @@ from typing import Final
 from serve.config.settings import process_environment
 from serve.embedded.home import Home
 from serve.embedded.process import Child
+from serve.embedded.stalls import replies
 
 _START_TIMEOUT_S: Final = 60.0
+_HEARTBEAT: Final = (
+    b"GET /api/v2/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+)
 
 
 class ChromaStore:
@@ -54,19 +56,12 @@ class ChromaStore:
 
     def wait_ready(self) -> None:
         """Return when it answers. Raises ``StartFailed``."""
-        self._child.wait_until(self._answers, timeout_s=_START_TIMEOUT_S)
+        self._child.wait_until(self.answers, timeout_s=_START_TIMEOUT_S)
 
     def stop(self, *, grace_s: float) -> None:
         """Stop it."""
         self._child.stop(grace_s=grace_s)
 
-    def _answers(self) -> bool:
-        # Not urllib: that would ask a configured proxy for our own loopback.
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
-        try:
-            connection.request("GET", "/api/v2/heartbeat")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+    def answers(self) -> bool:
+        """Whether it says that it lives; takes a second at most."""
+        return replies(self._port, _HEARTBEAT, begins=b"HTTP/1.1 200")

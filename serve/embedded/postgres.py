@@ -7,16 +7,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from serve.embedded import launcher
 from serve.embedded.home import Home
 from serve.embedded.process import Child, Identity, StartFailed, package_folder
+from serve.embedded.stalls import replies
 
 _USER: Final = "polymodal"
 _DATABASE: Final = "polymodal"
 _START_TIMEOUT_S: Final = 60.0
+_ORPHAN_PATIENCE_S: Final = 5.0
+# "Do you speak TLS?", as the protocol has it: length 8, code 80877103. Ours does not.
+_TLS_REQUEST: Final = (8).to_bytes(4, "big") + (80_877_103).to_bytes(4, "big")
 _STATUS_LINE: Final = 7  # of postmaster.pid; pg_ctl reads it as well
 _OPTIONS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -57,6 +64,7 @@ class PostgresStore:
     def start(self) -> None:
         """Create the cluster if there is none, and start the server; does not wait for it."""
         self._child.end_leftover()
+        self._end_orphans()
         become = self._become or server_identity()
         if self._folder.exists():
             _give(self._folder, become)
@@ -84,9 +92,25 @@ class PostgresStore:
         """Return when it accepts connections. Raises ``StartFailed``."""
         self._child.wait_until(self._is_ready, timeout_s=_START_TIMEOUT_S)
 
+    def answers(self) -> bool:
+        """Whether it takes connections and forks for them; takes a second at most."""
+        return replies(self._port, _TLS_REQUEST, begins=b"N")
+
     def stop(self, *, grace_s: float) -> None:
         """Stop it; sessions are ended, nothing committed is lost."""
         self._child.stop(grace_s=grace_s)
+
+    def _end_orphans(self) -> None:
+        """End what a killed server left behind: it would keep the next one from starting.
+
+        They end by themselves when their parent does, but not while they are stopped.
+        """
+        folder = str(self._folder.resolve())
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.name() == "postgres" and process.cwd() == folder:
+                    process.kill()
+                    process.wait(timeout=_ORPHAN_PATIENCE_S)
 
     def _is_ready(self) -> bool:
         try:

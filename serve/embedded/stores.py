@@ -13,6 +13,7 @@ from serve.config.settings import Settings
 from serve.embedded.chroma import ChromaStore
 from serve.embedded.home import Home, write_private
 from serve.embedded.postgres import PostgresStore
+from serve.embedded.stalls import StallWatch
 from serve.embedded.valkey import ValkeyStore
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class EmbeddedStores:
         self._settings = settings
         self._home = Home(settings.home)
         self._by_setting: dict[str, Store] = {}
+        self._watches: dict[str, StallWatch] = {}
         if not settings.postgres_dsn:
             self._by_setting["postgres_dsn"] = PostgresStore(self._home)
         if not settings.redis_url:
@@ -45,22 +47,56 @@ class EmbeddedStores:
         for store in self._by_setting.values():
             store.start()
         for store in self._by_setting.values():
-            store.wait_ready()
+            self._await(store)
         write_private(self._home.run / _ADDRESSES, json.dumps(self._addresses()))
 
-    def restart_the_dead(self) -> tuple[str, ...]:
-        """Start again what has ended since; returns the names. Raises ``StartFailed``."""
-        dead = [each for each in self._by_setting.values() if not each.child.is_running]
-        for store in dead:
-            _log.error("store ended, starting it again", extra={"child": store.name})
-            store.start()
-            store.wait_ready()
-        return tuple(store.name for store in dead)
+    def restart_the_failed(self) -> dict[str, str]:
+        """Start again what has ended or stalled; says by name which of the two.
+
+        To be called every fraction of a second: stalls show between two calls.
+
+        Raises:
+            StartFailed: It did not come up again.
+        """
+        failed = {
+            store.name: failure
+            for store in self._by_setting.values()
+            if (failure := self._failure(store))
+        }
+        for store in self._by_setting.values():
+            if store.name in failed:
+                _log.error(
+                    "store failed, starting it again",
+                    extra={"child": store.name, "failure": failed[store.name]},
+                )
+                store.child.kill()
+                store.start()
+                self._await(store)
+        return failed
+
+    def _failure(self, store: Store) -> str:
+        watch = self._watches.get(store.name)
+        if not store.child.is_running:
+            return "ended"
+        return "stalled" if watch is not None and watch.is_stalled() else ""
+
+    def _await(self, store: Store) -> None:
+        """Wait until it answers, and watch it from then on."""
+        store.wait_ready()
+        self._unwatch(store)
+        if (pid := store.child.pid) is not None:
+            self._watches[store.name] = StallWatch(pid, store.answers)
+
+    def _unwatch(self, store: Store) -> None:
+        watch = self._watches.pop(store.name, None)
+        if watch is not None:
+            watch.end()
 
     def stop(self, *, grace_s: float) -> None:
         """Stop all side by side."""
         (self._home.run / _ADDRESSES).unlink(missing_ok=True)
         for store in self._by_setting.values():
+            self._unwatch(store)
             store.child.ask_to_stop()
         for store in self._by_setting.values():
             store.stop(grace_s=grace_s)

@@ -20,6 +20,7 @@ from serve.embedded.graph import GraphProcess
 from serve.embedded.home import Home
 from serve.embedded.process import StartFailed
 from serve.embedded.stores import EmbeddedStores
+from serve.observability.processes import StoppedTwice, children_of
 
 _log = logging.getLogger(__name__)
 _WATCH_S: Final = 0.25
@@ -49,6 +50,7 @@ class Supervisor:
         self._home = Home(settings.home)
         self._stores = EmbeddedStores(settings)
         self._graph: GraphProcess | None = None
+        self._stopped = StoppedTwice()
 
     def run(
         self,
@@ -105,25 +107,42 @@ class Supervisor:
             if now - said > 10:
                 said = now
                 self._report(f"  still loading, {now - started:.0f} s; see {graph.child.log_path}")
-            self._stores.restart_the_dead()
+            self._restart_stores()
             time.sleep(_READY_POLL_S)
         self._report(f"Ready after {time.monotonic() - started:.0f} s")
 
     def _watch(self, graph: GraphProcess) -> None:
         backoff_s = _FIRST_BACKOFF_S
         started = time.monotonic()
+        start_at: float | None = None
         while True:
-            for name in self._stores.restart_the_dead():
-                self._report(f"{name} had ended and was started again")
-            if not graph.child.is_running:
-                if time.monotonic() - started > _WELL_AFTER_S:
+            self._restart_stores()
+            now = time.monotonic()
+            if graph.child.is_running:
+                self._wake(graph)
+            elif start_at is None:
+                if now - started > _WELL_AFTER_S:
                     backoff_s = _FIRST_BACKOFF_S
                 self._report(f"The graph ended; starting it again in {backoff_s:.0f} s")
-                time.sleep(backoff_s)
+                start_at = now + backoff_s
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
-                started = time.monotonic()
+            elif now >= start_at:
+                started, start_at = now, None
                 graph.start()
             time.sleep(_WATCH_S)
+
+    def _restart_stores(self) -> None:
+        for name, failure in self._stores.restart_the_failed().items():
+            self._report(f"{name} had {failure} and was started again")
+
+    def _wake(self, graph: GraphProcess) -> None:
+        """Let the two go on that nobody else can end without ending all below them."""
+        keeper = graph.child.pid
+        if keeper is None:
+            return
+        for pid in self._stopped.look((keeper, *children_of(keeper))):
+            self._report(f"Process {pid} of the graph had been stopped and goes on")
+            os.kill(pid, signal.SIGCONT)
 
     def _stop(self) -> None:
         deadline = time.monotonic() + self._settings.shutdown_grace_s

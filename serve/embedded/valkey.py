@@ -9,6 +9,7 @@ import redis
 
 from serve.embedded.home import Home, write_private
 from serve.embedded.process import Child, package_folder
+from serve.embedded.stalls import replies
 
 _START_TIMEOUT_S: Final = 60.0
 _CONFIGURATION: Final = """\
@@ -71,6 +72,10 @@ class ValkeyStore:
                     return False
 
             self._child.wait_until(answers, timeout_s=_START_TIMEOUT_S)
+
+    def answers(self) -> bool:
+        """Whether it says anything, if only who are you; takes a second at most."""
+        return replies(self._port, b"PING\r\n", begins=b"-")
 
     def stop(self, *, grace_s: float) -> None:
         """Stop it after it has written everything down."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,3 +43,43 @@ def process_stat(pid: int) -> ProcessStat | None:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         started_ticks=int(fields[19]),
     )
+
+
+def children_of(pid: int) -> tuple[int, ...]:
+    """Whom it started and who has not ended; empty when it is gone."""
+    found: list[int] = []
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text(encoding="ascii").split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return tuple(found)
+
+
+def tree_of(pid: int) -> tuple[int, ...]:
+    """The process and everybody below it."""
+    found = [pid]
+    for each in found:
+        found += children_of(each)
+    return tuple(found)
+
+
+class StoppedTwice:
+    """Finds processes that were stopped at two looks in a row; the caller spaces the looks.
+
+    A process under a debugger is not among them: that one is in good hands.
+    """
+
+    def __init__(self) -> None:
+        self._before: frozenset[tuple[int, int]] = frozenset()
+
+    def look(self, pids: Iterable[int]) -> tuple[int, ...]:
+        """Those of ``pids`` that are stopped now and were at the last look."""
+        now = frozenset(
+            (pid, stat.started_ticks)
+            for pid in pids
+            if (stat := process_stat(pid)) is not None and stat.state == "T"
+        )
+        stuck = now & self._before
+        self._before = now
+        return tuple(pid for pid, _ in stuck)
