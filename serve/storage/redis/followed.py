@@ -19,7 +19,16 @@ _log = logging.getLogger(__name__)
 class Followed:
     """One response: its fold, and what came in while its past was still being read back."""
 
-    __slots__ = ("_backlog", "_has_kept", "_is_changed", "is_whole", "live", "n_kept", "n_users")
+    __slots__ = (
+        "_backlog",
+        "_has_kept",
+        "_is_changed",
+        "_known",
+        "is_whole",
+        "live",
+        "n_kept",
+        "n_users",
+    )
 
     def __init__(self, response_id: str, *, is_new: bool) -> None:
         """Unless the response ``is_new``, records wait until ``join`` is called.
@@ -31,6 +40,7 @@ class Followed:
         self.n_kept = 0
         self.is_whole = asyncio.Event()
         self._backlog: list[tuple[bytes, JsonArray]] | None = None if is_new else []
+        self._known = BEGINNING
         self._has_kept = False
         self._is_changed = False
         if is_new:
@@ -73,20 +83,32 @@ class Followed:
         self.n_kept = checkpoint.fold.next_seq
         self._is_changed = checkpoint.position > BEGINNING
 
-    def join(self, position: Position) -> None:
-        """The past up to ``position`` is folded: go on with what came in since."""
-        backlog, self._backlog = self._backlog or (), None
-        for row_id, record in backlog:
-            if position_of(row_id) > position:
-                self.apply(record)
-        self.is_whole.set()
-        self.wake()
+    def join(self, known: Position, reached: Position) -> None:
+        """The past up to ``known`` is folded, and records up to ``reached`` were taken.
 
-    def wake(self) -> None:
-        """Tell those who wait, if anything has changed since the last time."""
-        if self._is_changed and self._backlog is None:
+        Who made the checkpoint may have read further than this process has by now.
+        """
+        self._known = known
+        self.is_whole.set()
+        self.wake(reached)
+
+    def wake(self, reached: Position) -> None:
+        """All records up to ``reached`` were taken: tell those who wait, if anything changed."""
+        if not self.is_whole.is_set():
+            return
+        if self._backlog is not None:
+            for row_id, record in self._backlog:
+                if position_of(row_id) > self._known:
+                    self.apply(record)
+            self._backlog = [] if reached < self._known else None
+        if self._is_changed:
             self._is_changed = False
             self.live.wake()
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the fold is just what the records up to now amount to."""
+        return self._backlog is None
 
     def fail(self, error: StoreUnavailable) -> None:
         """No more records will come."""

@@ -36,7 +36,7 @@ class LiveFold:
         Raises ``StoreUnavailable`` when the beginning of the response is lost.
         """
         fold = self.fold
-        if fold.has_gap and not fold.entries:
+        if fold.has_gap and fold.next_seq == int(fold.has_ended):
             raise StoreUnavailable(
                 "part of this response's event log was lost; read the response instead",
                 response_id=fold.response_id,

@@ -55,9 +55,9 @@ class JournalReader:
         return self._position
 
     def find(self, response_id: str) -> Followed | None:
-        """The response, if it is open here and its past was read."""
+        """The response, if it is open here, with all records up to ``position`` folded."""
         response = self._responses.get(response_id)
-        return response if response is not None and response.is_whole.is_set() else None
+        return response if response is not None and response.is_level else None
 
     @asynccontextmanager
     async def following(self, response_id: str, *, is_new: bool) -> AsyncIterator[Followed]:
@@ -101,7 +101,7 @@ class JournalReader:
                     changed[response_id] = response
         self._position = position_of(rows[-1][0])
         for response in changed.values():
-            response.wake()
+            response.wake(self._position)
 
     def fail(self, error: StoreUnavailable) -> None:
         """See ``Sink``."""
@@ -142,10 +142,8 @@ class JournalReader:
             response_id = record[1]
             if response_id in wanted and position_of(row_id) > after[response_id]:
                 wanted[response_id].apply(record)
-        # Who made a checkpoint may have read further than we.
-        await self._tail.reach(JOURNAL_KEY, max(after.values()))
         for response in batch:
-            response.join(max(end, after[response.response_id]))
+            response.join(max(end, after[response.response_id]), self._position)
 
     async def _checkpoints(self, batch: Sequence[Followed]) -> list[Checkpoint]:
         async def attempt() -> list[dict[bytes, bytes]]:
@@ -195,8 +193,7 @@ class JournalReader:
 def _parsed(payload: bytes) -> list[JsonArray]:
     """The records of one row; those that are none of ours are left out, by all readers alike."""
     try:
-        parsed = orjson.loads(payload)
-        return [record for record in parsed if isinstance(record, list) and len(record) > 1]
-    except (TypeError, ValueError):
+        return [record for record in orjson.loads(payload) if type(record[1]) is str]
+    except (LookupError, TypeError, ValueError):
         _log.exception("damaged journal row")
         return []

@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from serve.domain.errors import StoreUnavailable
 from serve.storage.redis.connection import Rows, backoff, end_task, leave_unparsed
@@ -64,7 +64,7 @@ class StreamTail:
         ``patience_s``: how long the server may be away before the sinks fail. ``retention_s``:
         a reader that stood still for longer may have missed rows.
         """
-        for command in ("XREAD", "XREVRANGE"):
+        for command in ("XREAD", "XINFO STREAM"):
             leave_unparsed(blocking, command)
         self._blocking = blocking
         self._group = group
@@ -73,7 +73,7 @@ class StreamTail:
         self._retention_s = retention_s
         self._last_ids: dict[bytes, bytes] = {}
         self._asked_at = 0.0
-        self._moves: list[asyncio.Future[None]] = []
+        self._is_placed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -92,19 +92,13 @@ class StreamTail:
             self._task = self._group.create_task(self._run())
         try:
             async with asyncio.timeout(self._patience_s):
-                while not self._last_ids:
-                    await self._next_move()
+                await self._is_placed.wait()
         except TimeoutError as exc:
             raise StoreUnavailable("the stream store does not answer; try again") from exc
 
     def position(self, key: str) -> Position:
         """All rows up to and including this one were delivered."""
         return position_of(self._last_ids.get(key.encode(), id_of(BEGINNING)))
-
-    async def reach(self, key: str, position: Position) -> None:
-        """Return when all rows up to ``position`` were delivered, or the sinks failed."""
-        while self._last_ids and self.position(key) < position:
-            await self._next_move()
 
     async def stop(self) -> None:
         """End reading; the sinks fail."""
@@ -145,7 +139,7 @@ class StreamTail:
             self._last_ids = await self._ends()
             for key, last_id in self._last_ids.items():
                 self._sinks[key].begin(position_of(last_id))
-            self._wake()
+            self._is_placed.set()
         # The margin over BLOCK finds connections that died without a word.
         async with asyncio.timeout(_BLOCK_MS / 1000 + 5.0):
             answer: list[tuple[bytes, Rows]] | None = await self._blocking.execute_command(  # type: ignore[no-untyped-call]
@@ -161,7 +155,6 @@ class StreamTail:
         for key, rows in answer or ():
             self._last_ids[key] = rows[-1][0]
             self._sinks[key].deliver(rows)
-        self._wake()
 
     def _forget_when_late(self) -> None:
         # By a clock that also runs while the machine sleeps: the server trims by time of day.
@@ -169,6 +162,7 @@ class StreamTail:
         if self._last_ids and now_s - self._asked_at > self._retention_s:
             _log.warning("stream tail stood still for too long")
             self._last_ids = {}
+            self._is_placed.clear()
             self._fail(StoreUnavailable("part of the event log was missed; follow again"))
         self._asked_at = now_s
 
@@ -176,26 +170,21 @@ class StreamTail:
         ends = {}
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
             for key in self._sinks:
-                rows: Rows = await self._blocking.execute_command(  # type: ignore[no-untyped-call]
-                    "XREVRANGE", key, "+", "-", "COUNT", 1
-                )
-                ends[key] = rows[0][0] if rows else id_of(BEGINNING)
+                ends[key] = await self._end(key)
         return ends
 
-    async def _next_move(self) -> None:
-        if self._is_stopping:
-            raise StoreUnavailable("this process is closing; follow again elsewhere")
-        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._moves.append(moved)
-        await moved
-
-    def _wake(self) -> None:
-        moves, self._moves = self._moves, []
-        for moved in moves:
-            if not moved.done():
-                moved.set_result(None)
+    async def _end(self, key: bytes) -> bytes:
+        # Not the last row: that may have been trimmed, and what comes next still has a later id.
+        try:
+            facts: list[bytes] = await self._blocking.execute_command(  # type: ignore[no-untyped-call]
+                "XINFO STREAM", key
+            )
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return id_of(BEGINNING)
+            raise
+        return facts[facts.index(b"last-generated-id") + 1]
 
     def _fail(self, error: StoreUnavailable) -> None:
         for sink in self._sinks.values():
             sink.fail(error)
-        self._wake()
