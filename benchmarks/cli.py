@@ -198,7 +198,7 @@ def _told(plan: Plan) -> dict[str, Any]:
 
 def _described(spec: TargetSpec) -> dict[str, Any]:
     told = asdict(spec)
-    del told["api_key"]
+    del told["api_key"], told["python"]
     return told
 
 

@@ -101,14 +101,21 @@ def _machine(result: Result) -> str:
 
 
 def _plots(result: Result) -> Iterable[str]:
-    for span, title in (("ttft_ms", "Time to first token"), ("itl_ms", "Inter-token latency")):
+    for span, title, of in (
+        ("ttft_ms", "Time to first token", "requests"),
+        ("itl_ms", "Inter-token latency", "gaps"),
+        ("total_ms", "Whole answer", "requests"),
+    ):
         for label, cells in _groups(result):
             series = [
                 Series(name, _distributed(cell, span), colour)
                 for colour, (name, cell) in enumerate(cells)
             ]
-            yield distribution(f"{title}{label}", [line for line in series if line.points])
+            drawn = [line for line in series if line.points]
+            yield distribution(f"{title}{label}", drawn, of=of)
     levels = _levels(result)
+    if len(levels) < 2:
+        return
     for name, title, unit in (
         ("tokens_per_s", "Throughput", "tokens/s"),
         ("ttft_ms_p50", "Time to first token, p50", "ms"),
@@ -172,15 +179,21 @@ def _comparisons(result: Result) -> str:
     if not compared:
         return ""
     shown = [(name, title) for name, title in _TABLE if any(name in c.ratios for c in compared)]
-    rows = [
-        [each.target, each.level, *(_cell(each.ratios.get(name)) for name, _ in shown)]
-        for each in compared
-    ]
     titles = ["target", "load", *(title.partition(",")[0] for _, title in shown)]
-    return (
-        f"<h2>Ratios to {escape(result.baseline)}, round by round</h2>"
-        f"{_table(titles, rows, n_names=2)}"
-    )
+    tables = []
+    for word, by_level in (
+        ("Ratios", [each.ratios for each in compared]),
+        ("Differences", [each.differences for each in compared]),
+    ):
+        rows = [
+            [each.target, each.level, *(_cell(found.get(name)) for name, _ in shown)]
+            for each, found in zip(compared, by_level, strict=True)
+        ]
+        tables.append(
+            f"<h2>{word} to {escape(result.baseline)}, round by round</h2>"
+            f"{_table(titles, rows, n_names=2)}"
+        )
+    return "".join(tables)
 
 
 def _processes(result: Result) -> str:
@@ -242,7 +255,7 @@ def _cell(estimate: Estimate | None) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _table(

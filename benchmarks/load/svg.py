@@ -54,7 +54,8 @@ class _Scale:
             first = math.ceil(self.low / step)
             return [step * n for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        marks = (1, 2, 5) if len(powers) <= 4 else (1,)
+        decades = math.log10(self.high / self.low)
+        marks = (1, 1.5, 2, 3, 4, 5, 6, 8) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
         found = [mark * 10.0**power for power in powers for mark in marks]
         return [value for value in found if self.low <= value <= self.high]
 
@@ -64,8 +65,8 @@ def _round_step(rough: float) -> float:
     return next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
 
 
-def distribution(title: str, series: Sequence[Series]) -> str:
-    """Shares of requests (0 to 100 %) under a time in milliseconds, on a logarithmic axis."""
+def distribution(title: str, series: Sequence[Series], *, of: str) -> str:
+    """Shares (0 to 100 %) ``of`` something under a time in ms, on a logarithmic axis."""
     values = [point.x for line in series for point in line.points if point.x > 0]
     if not values:
         return ""
@@ -75,7 +76,7 @@ def distribution(title: str, series: Sequence[Series]) -> str:
     low, high = min(low / 1.05, middle / 1.5), max(high * 1.05, middle * 1.5)
     x = _Scale(low, high, _LEFT, _WIDTH - _RIGHT, is_log=True)
     y = _Scale(0.0, 100.0, _HEIGHT - _BOTTOM, _TOP)
-    body = _grid(x, y, "milliseconds", "% of requests", [(t, _number(t)) for t in x.ticks()])
+    body = _grid(x, y, "milliseconds", f"% of {of}", [(t, _number(t)) for t in x.ticks()])
     body += [_line(line, x, y, marks=False) for line in series]
     return _figure(title, body, series)
 

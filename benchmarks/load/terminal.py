@@ -22,13 +22,14 @@ _MAIN = (
     ("error_share", "errors", "%"),
     ("serving_cpu_us_per_token", "serving CPU", "µs/tok"),
 )
+# Name, title, and whether the difference is told instead of the ratio.
 _COMPARED = (
-    ("ttft_ms_p50", "TTFT p50"),
-    ("ttft_ms_p99", "TTFT p99"),
-    ("itl_ms_p50", "ITL p50"),
-    ("tokens_per_s", "tok/s"),
-    ("total_ms_p50", "whole p50"),
-    ("serving_cpu_us_per_token", "serving CPU"),
+    ("ttft_ms_p50", "added TTFT p50, ms", True),
+    ("ttft_ms_p99", "added TTFT p99, ms", True),
+    ("itl_ms_p50", "added ITL p50, ms", True),
+    ("tokens_per_s", "tok/s ratio", False),
+    ("total_ms_p50", "whole p50 ratio", False),
+    ("serving_cpu_us_per_token", "serving CPU ratio", False),
 )
 
 
@@ -41,14 +42,8 @@ def show(result: Result) -> None:
     console = Console(highlight=False)
     console = Console(highlight=False, width=max(console.width, _NARROWEST))
     console.print(_latencies(result))
-    if compared := result.compared():
-        table = _table(f"Against {result.baseline}: ratio (95 % interval)")
-        for title in ("target", "load", *(title for _, title in _COMPARED)):
-            table.add_column(title, no_wrap=True)
-        for each in compared:
-            ratios = [_interval(each.ratios.get(name)) for name, _ in _COMPARED]
-            table.add_row(each.target, each.level, *ratios)
-        console.print(table)
+    if result.compared():
+        console.print(_comparisons(result))
     if any(summary.cpu_s for cell in result.cells for summary in cell.rounds):
         console.print(_processes(result))
     _show_faults(result, console)
@@ -63,6 +58,19 @@ def _latencies(result: Result) -> Table:
         found = cell.estimates
         shown = [_shown(found.get(name), unit) for name, _, unit in _MAIN]
         table.add_row(cell.target, cell.level, *shown)
+    return table
+
+
+def _comparisons(result: Result) -> Table:
+    table = _table(f"Against {result.baseline}, round by round (95 % interval)")
+    for title in ("target", "load", *(title for _, title, _ in _COMPARED)):
+        table.add_column(title)
+    for each in result.compared():
+        found = [
+            _interval((each.differences if is_added else each.ratios).get(name))
+            for name, _, is_added in _COMPARED
+        ]
+        table.add_row(each.target, each.level, *found)
     return table
 
 
@@ -136,5 +144,5 @@ def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.2f}-{estimate.high:.2f})"
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
