@@ -56,7 +56,13 @@ def run_faults(options: argparse.Namespace) -> int:
     if not console.is_terminal:
         console.width = _WIDTH_IN_FILES
     with _installation(options) as installation:
-        cells = asyncio.run(_measure(options, installation, console))
+        cells: dict[Cell, list[Outcome]] = {
+            cell: [] for cell in product(options.targets, options.signals)
+        }
+        try:
+            asyncio.run(_measure(options, installation, console, cells))
+        except KeyboardInterrupt:
+            console.print("Interrupted: not all rounds were run")
     told = {cell: figures(outcomes) if outcomes else None for cell, outcomes in cells.items()}
     console.print(table(told))
     path = keep(options.name, _result(options, cells, told))
@@ -87,8 +93,11 @@ def _installation(options: argparse.Namespace) -> Iterator[Installation]:
 
 
 async def _measure(
-    options: argparse.Namespace, installation: Installation, console: Console
-) -> dict[Cell, list[Outcome]]:
+    options: argparse.Namespace,
+    installation: Installation,
+    console: Console,
+    cells: dict[Cell, list[Outcome]],
+) -> None:
     """Round by round over all cells, so that a drift of the machine's speed meets all of them."""
     key = await asyncio.to_thread(installation.new_key)
     target = Target(
@@ -105,9 +114,6 @@ async def _measure(
     )
     rounds = FaultRounds(target, load)
     await rounds.prepare()
-    cells: dict[Cell, list[Outcome]] = {
-        cell: [] for cell in product(options.targets, options.signals)
-    }
     began_s = time.perf_counter()
     for number, (role, fault) in product(range(options.rounds), cells):
         outcome = await rounds.run(role, fault, number)
@@ -117,7 +123,6 @@ async def _measure(
             continue
         cells[role, fault].append(outcome)
         console.print(f"{passed}: {_line(outcome)}", soft_wrap=True)
-    return cells
 
 
 def _line(outcome: Outcome) -> str:

@@ -34,7 +34,7 @@ _TITLES: Final[Mapping[Role, re.Pattern[str]]] = {
     "valkey": re.compile(r"^\S*valkey-server"),
     # The postmaster; what it forks is titled "postgres: …".
     "postgres": re.compile(r"^\S*/postgres "),
-    "chroma": re.compile(r"chroma_server\.py"),
+    "chroma": re.compile(r"\bchroma_server\b"),
     "encoder": re.compile(r"^ray::ServeReplica:\w+:\w+Encoder"),
 }
 ROLES: Final[tuple[Role, ...]] = tuple(_TITLES)

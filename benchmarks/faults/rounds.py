@@ -93,20 +93,26 @@ class Target:
         """What every request carries."""
         return {"authorization": f"Bearer {self.api_key}"}
 
-    async def is_whole(self) -> bool:
-        """Whether as many of every kind are at work as when the run began, and it is ready."""
-        members = await asyncio.to_thread(self.household.members)
-        alive = Counter(member.role for member in members if not member.is_stopped)
+    async def is_served(self) -> bool:
+        """Whether no fewer of any kind are at work than when the run began, and it is ready."""
+        alive = await self._alive()
         if any(alive[role] < n for role, n in self.counts.items()):
             return False
         return await ask(Address.of(self.url), "/readyz", {}) == "200"
 
     async def until_whole(self) -> None:
-        """Wait for ``is_whole``. Raises ``TimeoutError``."""
+        """Wait until all are at work again and what was replaced has gone.
+
+        Raises:
+            TimeoutError: That takes too long.
+        """
         async with asyncio.timeout(_WHOLE_LIMIT_S):
-            # ASYNC110: what is waited for happens in other processes.
-            while not await self.is_whole():  # noqa: ASYNC110
+            while not await self.is_served() or await self._alive() != self.counts:
                 await asyncio.sleep(_LOOK_S)
+
+    async def _alive(self) -> Counter[Role]:
+        members = await asyncio.to_thread(self.household.members)
+        return Counter(member.role for member in members if not member.is_stopped)
 
 
 class FaultRounds:
@@ -213,7 +219,7 @@ class FaultRounds:
     async def _replaced(self, victim: Member, hit_at_s: float) -> float | None:
         deadline = hit_at_s + self._load.limit_s
         while time.perf_counter() < deadline:
-            if (victim.is_gone or not victim.is_stopped) and await self._target.is_whole():
+            if (victim.is_gone or not victim.is_stopped) and await self._target.is_served():
                 return time.perf_counter() - hit_at_s
             await asyncio.sleep(_LOOK_S)
         return None

@@ -151,7 +151,7 @@ async def test_a_contradiction_is_a_problem(parts: list[Part]) -> None:
         ("/x/_binaries/linux-x86_64/valkey-server 127.0.0.1:12345", "valkey"),
         ("/x/bin/postgres -D /home/pg", "postgres"),
         ("postgres: checkpointer", None),
-        ("/x/python /x/serve/embedded/chroma_server.py run", "chroma"),
+        ("/x/python -m serve.embedded.chroma_server /home/chroma 16830", "chroma"),
         ("/x/python -m graphs.run serve_config.yaml", None),
     ],
 )
