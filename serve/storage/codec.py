@@ -6,7 +6,7 @@ Numbers must be finite: JSON has no word for NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, assert_never
 
 import orjson
@@ -61,23 +61,11 @@ class UnknownForm(ValueError):
 # --- log entries: [seq, type name, fields in order] -------------------------------------------
 
 
-def encode_log_entry(entry: LogEntry) -> bytes:
-    """One entry as a compact JSON array."""
-    return orjson.dumps((entry.seq, type(entry.event).__name__, *_event_fields(entry.event)))
-
-
-def decode_log_entry(encoded: bytes) -> LogEntry:
-    """What ``encode_log_entry`` was given. Raises ``UnknownForm``."""
-    try:
-        parsed = orjson.loads(encoded)
-    except orjson.JSONDecodeError as exc:
-        raise UnknownForm("a log entry is not JSON") from exc
-    return log_entry_from_json(parsed)
-
-
-def log_to_json(entries: Sequence[LogEntry]) -> orjson.Fragment:
+def log_to_json(entries: Iterable[LogEntry]) -> list[tuple[object, ...]]:
     """A whole log, for embedding into JSON that orjson writes."""
-    return orjson.Fragment(b"[" + b",".join(map(encode_log_entry, entries)) + b"]")
+    return [
+        (entry.seq, type(entry.event).__name__, *_event_fields(entry.event)) for entry in entries
+    ]
 
 
 def log_entry_from_json(parsed: JsonArray) -> LogEntry:
