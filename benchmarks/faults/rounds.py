@@ -107,7 +107,8 @@ class Target:
             TimeoutError: That takes too long.
         """
         async with asyncio.timeout(_WHOLE_LIMIT_S):
-            while not await self.is_served() or await self._alive() != self.counts:
+            # ASYNC110: what is waited for happens in other processes.
+            while not await self.is_served() or await self._alive() != self.counts:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_S)
 
     async def _alive(self) -> Counter[Role]:
