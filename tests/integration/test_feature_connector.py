@@ -22,17 +22,18 @@ from serve.domain.messages import (
     GenerationRequest,
     NativeMediaPart,
     Sampling,
-    TextDelta,
     TextPart,
 )
 from serve.registry.specs import GeneratorTraits, spec_of_folder
-from tests.fixtures.recorded_log import RecordedLog
+from tests.fixtures.answers import answer_in
+from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
 from tests.fixtures.vision_processes import QUESTION, media
 
 # vLLM, torch and transformers warn about themselves while they load and run.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _ROOT = Path(__file__).parents[2]
+_EXACT_TOKENS = 6
 _SEEDS = [1, 2, 4]
 _QUESTIONS = [[1], [2], [4], [1, 2], [2, 1], [1, 4, 2], [1, 1]]
 
@@ -56,13 +57,17 @@ def _in_another_process(job: str, arguments: list[object], folder: Path) -> list
 @dataclass(frozen=True)
 class Proof:
     consumer: GeneratorReplica
-    log: RecordedLog
+    journal: RecordedJournal
     store: FeatureFolder
     features: dict[int, FeatureRef]
     expected: dict[tuple[int, ...], tuple[list[int], str]]
 
     async def answer(
-        self, seeds: list[int], features: dict[int, FeatureRef], name: str
+        self,
+        seeds: list[int],
+        features: dict[int, FeatureRef],
+        name: str,
+        emitted: tuple[int, ...] = (),
     ) -> tuple[list[int], str]:
         pictures = tuple(NativeMediaPart(media(seed), features[seed]) for seed in seeds)
         message = ChatMessage(role="user", parts=(*pictures, TextPart(QUESTION)))
@@ -71,12 +76,11 @@ class Proof:
             model="tiny-vision",
             messages=(message,),
             sampling=Sampling(max_output_tokens=24, temperature=0),
-            first_seq=0,
+            emitted_ids=emitted,
         )
-        outcome = await self.consumer.generate(request)
-        events = [entry.event for entry in await self.log.read(name)]
-        ids = [i for event in events if isinstance(event, TextDelta) for i in event.token_ids]
-        return ids, outcome.text
+        await self.consumer.generate(request)
+        seen = answer_in(self.journal.fold(name))
+        return list(seen.token_ids), seen.text
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +96,22 @@ def proof(
         tiny_vision_checkpoint,
         name="tiny-vision",
         licence="none",
-        traits=GeneratorTraits(kv_cache_bytes=64 << 20, max_num_seqs=4, modalities=("image",)),
+        traits=GeneratorTraits(
+            kv_cache_bytes=64 << 20,
+            max_num_seqs=4,
+            modalities=("image",),
+            exact_resume_tokens=_EXACT_TOKENS,
+        ),
     )
-    log = RecordedLog()
+    journal = RecordedJournal()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        consumer = GeneratorReplica(replace(spec, dtype="float32"), "", lambda: log, feature_dir)
+        consumer = GeneratorReplica(
+            replace(spec, dtype="float32"), lambda: journal, RecordedNotices, "", feature_dir
+        )
     yield Proof(
         consumer=consumer,
-        log=log,
+        journal=journal,
         store=FeatureFolder(feature_dir),
         features={
             seed: FeatureRef(key=str(key), n_tokens=int(str(n)), dim=int(str(dim)))
@@ -124,6 +135,14 @@ async def test_tokens_equal_those_of_the_monolithic_engine(proof: Proof, seeds: 
     # Bytes that form no character yet have no text to travel with: the last ids may be missing.
     assert len(ids) >= 12
     assert ids == expected_ids[: len(ids)]
+
+
+async def test_an_answer_about_pictures_goes_on_behind_its_first_tokens(proof: Proof) -> None:
+    for n in (_EXACT_TOKENS - 1, _EXACT_TOKENS + 1):
+        expected_ids, expected_text = proof.expected[(1,)]
+        ids, text = await proof.answer([1], proof.features, f"resumed-{n}", tuple(expected_ids[:n]))
+        assert expected_text.endswith(text)
+        assert ids == expected_ids[n : n + len(ids)]
 
 
 async def test_the_pictures_decide_the_tokens(proof: Proof) -> None:

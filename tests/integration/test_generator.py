@@ -220,6 +220,21 @@ async def test_a_seed_makes_chance_repeatable(
     assert await text(7) == await text(7) != await text(8)
 
 
+async def test_a_seed_and_a_prompt_of_several_steps_go_together(
+    generator: GeneratorReplica, journal: RecordedJournal
+) -> None:
+    sampling = Sampling(max_output_tokens=24, temperature=1.0, seed=7)
+    prompts = [f"prompt {n}: " + "many words " * 340 for n in range(3)]
+    together = await asyncio.gather(
+        *(answer(generator, journal, ask(prompt, sampling=sampling)) for prompt in prompts)
+    )
+    assert min(seen.usage.input_tokens for seen in together) > 2048
+    # Alone, and from the prefix cache: the chance is the same.
+    for prompt, seen in zip(prompts, together, strict=True):
+        again = await answer(generator, journal, ask(prompt, sampling=sampling))
+        assert again.text == seen.text
+
+
 # --- going on with another generator's answer -----------------------------------------------------
 
 _COLOUR = json.dumps(
@@ -326,12 +341,13 @@ async def test_json_goes_on_inside_its_grammar(
 async def test_calls_go_on_behind_the_last_whole_one(
     generator: GeneratorReplica, journal: RecordedJournal
 ) -> None:
+    request = ask(tools=(_WEATHER,), tool_choice="required")
     for seed in range(30):
         sampling = Sampling(max_output_tokens=250, temperature=1.0, seed=seed)
-        request = ask(tools=(_WEATHER,), tool_choice="required", sampling=sampling)
+        request = replace(request, response_id=f"calls_{seed}", sampling=sampling)
         if len((await answer(generator, journal, request)).calls) > 1:
             break
-    again = replace(request, response_id=f"{request.response_id}_again")
+    again = replace(request, response_id="calls_again")
     whole = await check_all_cuts(generator, journal, again)
     assert len(whole.calls) > 1
     assert [call.index for call in whole.calls] == list(range(len(whole.calls)))
