@@ -107,7 +107,7 @@ def _start(name: str) -> AsyncLLM:
     from deployments.generation.engine import start_engine
 
     model, models_dir = generator(name)
-    return start_engine(model, str(models_dir), None)
+    return start_engine(model, str(models_dir), None).llm
 
 
 if __name__ == "__main__":

@@ -319,8 +319,13 @@ def _litellm(spec: TargetSpec, port: int) -> Program:
         raise NotAvailable("LiteLLM needs upstream=URL, the server that it passes requests on to")
     command = [spec.python, "-c", "import litellm; litellm.run_server()"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--model", f"openai/{spec.model}"]
-    command += ["--api_base", f"{Address.of(spec.upstream).authority}"]
-    environment = {"OPENAI_API_KEY": spec.api_key or "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    command += ["--api_base", f"{spec.upstream.rstrip('/').removesuffix('/v1')}/v1"]
+    environment = {
+        "OPENAI_API_KEY": spec.api_key or "none",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        # It listens on the loopback interface, for the length of the comparison.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
     return Program(tuple(command), environment, "/health/liveliness")
 
 
