@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -252,7 +253,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def _add_speaking(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model", default="", help="the model's name")
-    group.add_argument("--api-key", default="")
+    group.add_argument(
+        "--api-key", default=os.environ.get("OPENAI_API_KEY", ""), help="default: OPENAI_API_KEY"
+    )
     group.add_argument("--api", choices=("chat", "responses"), default="chat")
     group.add_argument("--unary", action="store_true", help="whole answers instead of streams")
     group.add_argument("--extra-body", default="{}", help="JSON added to every request's body")

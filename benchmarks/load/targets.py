@@ -29,6 +29,8 @@ from benchmarks.load.workload import BadWorkload
 _START_S: Final = 300.0
 _STOP_S: Final = 15.0
 _POLL_S: Final = 0.1
+# Where an interpreter of another environment finds our modules.
+_SOURCES: Final = Path(__file__).resolve().parents[2]
 _LONGEST_LINE: Final = 1 << 28
 
 
@@ -190,6 +192,7 @@ class OwnServer(UrlTarget):
         self._child = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             program.command,
             env={**os.environ, **program.environment},
+            cwd=_SOURCES,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -249,6 +252,7 @@ class EngineTarget:
             self._child = subprocess.Popen(  # noqa: ASYNC220 - returns at once
                 [sys.executable, "-m", "benchmarks.load.engine", str(theirs.fileno())],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
+                cwd=_SOURCES,
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -313,6 +317,26 @@ def _bare(spec: TargetSpec, port: int) -> Program:
     return Program(command, {}, "/v1/models")
 
 
+def _ray_serve_llm(spec: TargetSpec, port: int) -> Program:
+    _must_have(spec, "ray.serve.llm", "ray.serve.llm")
+    from deployments.generation.engine import engine_environment
+    from deployments.loading import model_dir
+
+    model, models_dir = generator(spec.model)
+    engine = {
+        "dtype": model.dtype,
+        "enforce_eager": True,
+        "max_num_seqs": model.traits.max_num_seqs,
+        "max_model_len": model.max_input_tokens or None,
+        "kv_cache_memory_bytes": model.traits.kv_cache_bytes or None,
+    }
+    command = (
+        *(spec.python, "-m", "benchmarks.load.ray_llm_server", str(port), model.name),
+        *(str(model_dir(model, models_dir)), orjson.dumps(engine).decode()),
+    )
+    return Program(command, engine_environment(), "/v1/models")
+
+
 def _litellm(spec: TargetSpec, port: int) -> Program:
     _must_have(spec, "litellm", "LiteLLM")
     if not spec.upstream:
@@ -343,6 +367,7 @@ def _must_have(spec: TargetSpec, module: str, title: str) -> None:
 OWN: Final[Mapping[str, Callable[[TargetSpec, int], Program] | None]] = {
     "asyncllm": None,
     "vllm-serve": _vllm_serve,
+    "ray-serve-llm": _ray_serve_llm,
     "bare": _bare,
     "litellm": _litellm,
 }

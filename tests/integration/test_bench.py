@@ -205,7 +205,7 @@ def test_targets_are_compared_and_shown(
     output, page = tmp_path / "compared.json", tmp_path / "compared.html"
     words = ["bench", "compare", "--target", f"ours={bench.url},model=steady,api_key=secret-key"]
     words += ["--target", "bare=bare,tokens_per_s=500", "--baseline", "bare"]
-    words += ["--target", f"gateway=litellm,python={sys.executable},upstream={bench.url}"]
+    words += ["--target", f"gateway=litellm,upstream={bench.url}", "--target", "ray=ray-serve-llm"]
     words += ["--concurrency", "2,4", "--requests", "8", "--output-tokens", "4", "--rounds", "2"]
     assert main([*words, "-o", str(output), "--html", str(page)]) == 0
     result = Result.read(output)
@@ -219,6 +219,7 @@ def test_targets_are_compared_and_shown(
     assert [(each.target, each.baseline) for each in compared] == [("ours", "bare")] * 2
     assert compared[0].ratios["tokens_per_s"].low is not None
     assert "LiteLLM is not installed" in result.unavailable["gateway"]
+    assert "ray.serve.llm is not installed" in result.unavailable["ray"]
     assert "secret-key" not in output.read_text() + page.read_text()
     capsys.readouterr()
 
