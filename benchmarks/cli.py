@@ -139,6 +139,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         workload=workload,
         n_rounds=options.rounds,
         warms_up=not options.no_warm_up,
+        idle_s=options.idle,
         goal=Goal.parse(options.slo) if options.slo else None,
         trace=trace,
     )
@@ -289,6 +290,9 @@ def _add_loading(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--rounds", type=int, default=3)
     group.add_argument("--no-warm-up", action="store_true")
+    group.add_argument(
+        "--idle", type=float, default=0.0, help="seconds to watch what the processes use unasked"
+    )
 
 
 def _add_asking(group: argparse._ArgumentGroup) -> None:

@@ -30,6 +30,7 @@ _TABLE = (
     ("error_share", "error share"),
     ("cpu_us_per_token", "CPU µs/token"),
     ("serving_cpu_us_per_token", "without engine"),
+    ("serving_above_idle_us_per_token", "above idle"),
 )
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --soft: #5c6570; --paper: #fbfbfa;

@@ -74,7 +74,7 @@ def role_of(cmdline: Sequence[str]) -> str:
     program = Path(title.split(":")[0].split()[0]).name if title.split() else "unknown"
     if not program.startswith("python"):
         return program
-    words = [word for word in cmdline[1:] if word not in ("-u", "-I", "-E")]
+    words = [word for word in cmdline[1:] if not re.fullmatch(r"-[BEIOPSsu]+", word)]
     if words[:1] == ["-m"] and len(words) > 1:
         return words[1]
     if words[:1] == ["-c"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ _WARM_UP_SESSIONS = 4
 class Plan:
     """What to do.
 
+    ``idle_s``: how long the targets' processes are watched doing nothing, before all else.
     ``n_rounds`` of every level with every target; the order of the targets changes from round to
     round, so that nobody always follows the same one.
     """
@@ -36,6 +38,7 @@ class Plan:
     workload: Workload
     n_rounds: int
     warms_up: bool = True
+    idle_s: float = 0.0
     goal: Goal | None = None
     trace: tuple[Session, ...] = ()
 
@@ -71,11 +74,38 @@ async def carry_out(plan: Plan, targets: Sequence[Target], progress: Progress) -
                 unavailable[target.name] = str(error)
             else:
                 ready.append(target)
-        cells = await _measure(plan, ready, progress)
+        idle = await _idle(ready, plan.idle_s, progress)
+        cells = await _measure(plan, ready, idle, progress)
     return Done(cells, unavailable)
 
 
-async def _measure(plan: Plan, targets: Sequence[Target], progress: Progress) -> tuple[Cell, ...]:
+async def _idle(
+    targets: Sequence[Target], idle_s: float, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Processor seconds per second of every role of every target, while nobody asks anything."""
+    watched = [target for target in targets if target.pids]
+    if not idle_s or not watched:
+        return {}
+    progress.round("watching idle processes")
+    before = {target.name: snapshot(target.pids) for target in watched}
+    started_s = time.perf_counter()
+    await asyncio.sleep(idle_s)
+    passed_s = time.perf_counter() - started_s
+    return {
+        target.name: {
+            role: cpu_s / passed_s
+            for role, cpu_s in spent_s(before[target.name], snapshot(target.pids)).items()
+        }
+        for target in watched
+    }
+
+
+async def _measure(
+    plan: Plan,
+    targets: Sequence[Target],
+    idle: Mapping[str, Mapping[str, float]],
+    progress: Progress,
+) -> tuple[Cell, ...]:
     cells = []
     for level in plan.levels:
         rounds: dict[str, list[RoundSummary]] = defaultdict(list)
@@ -88,7 +118,9 @@ async def _measure(plan: Plan, targets: Sequence[Target], progress: Progress) ->
                 progress.round(f"{target.name}, {level.label}, round {number + 1}")
                 task = Round(level, plan.workload, number, plan.trace)
                 summary = await _one(target, task, plan.goal, progress)
-                rounds[target.name].append(summary)
+                shares = idle.get(target.name, {})
+                idle_s = {role: share * summary.wall_s for role, share in shares.items()}
+                rounds[target.name].append(replace(summary, idle_cpu_s=idle_s))
                 progress.round_done()
         cells += [Cell(t.name, level.label, tuple(rounds[t.name])) for t in targets]
     return tuple(cells)

@@ -62,6 +62,7 @@ class RoundSummary:
         good_share: of all requests, those that met the goal; None without a goal.
         lag_ms: how late this client was at worst, in the open loop.
         cpu_s: processor seconds by role of process.
+        idle_cpu_s: what the same processes would have used in that time with nothing to do.
         pss_mb: memory by role, one entry a process.
         client_cpu_s: what this load tester itself used.
     """
@@ -85,6 +86,7 @@ class RoundSummary:
     longest_gap_ms: float
     lag_ms: float
     cpu_s: dict[str, float] = field(default_factory=dict)
+    idle_cpu_s: dict[str, float] = field(default_factory=dict)
     pss_mb: dict[str, list[float]] = field(default_factory=dict)
     client_cpu_s: float = 0.0
 
@@ -110,18 +112,33 @@ class RoundSummary:
             return None
         return self.good_share * self.n_requests / self.wall_s
 
-    def cpu_us_per_token(self, *, with_engine: bool) -> float | None:
-        """Server processor time per output token, with or without what makes the tokens."""
-        counted = [
-            spent for role, spent in self.cpu_s.items() if with_engine or not is_engine(role)
-        ]
-        if not self.cpu_s or not self.output_tokens:
+    @property
+    def cpu_us_per_token(self) -> float | None:
+        """Processor time of all of the server's processes per output token."""
+        return self._per_token(sum(self.cpu_s.values()))
+
+    @property
+    def serving_cpu_us_per_token(self) -> float | None:
+        """The same without the processes that make the tokens."""
+        return self._per_token(_delivering(self.cpu_s))
+
+    @property
+    def serving_above_idle_us_per_token(self) -> float | None:
+        """Also without what the server uses when nobody asks anything."""
+        if not self.idle_cpu_s:
             return None
-        return 1e6 * sum(counted) / self.output_tokens
+        return self._per_token(_delivering(self.cpu_s) - _delivering(self.idle_cpu_s))
+
+    def _per_token(self, cpu_s: float) -> float | None:
+        return 1e6 * cpu_s / self.output_tokens if self.cpu_s and self.output_tokens else None
 
     def cpu_us_per_request(self) -> float | None:
         """Server processor time per answered request."""
         return 1e6 * sum(self.cpu_s.values()) / self.n_ok if self.cpu_s and self.n_ok else None
+
+
+def _delivering(cpu_s: Mapping[str, float]) -> float:
+    return sum(spent_s for role, spent_s in cpu_s.items() if not is_engine(role))
 
 
 def is_engine(role: str) -> bool:
@@ -181,8 +198,9 @@ def metrics_of(summary: RoundSummary) -> dict[str, float | None]:
         "good_share": summary.good_share,
         "good_per_s": summary.good_per_s,
         "error_share": summary.error_share,
-        "cpu_us_per_token": summary.cpu_us_per_token(with_engine=True),
-        "serving_cpu_us_per_token": summary.cpu_us_per_token(with_engine=False),
+        "cpu_us_per_token": summary.cpu_us_per_token,
+        "serving_cpu_us_per_token": summary.serving_cpu_us_per_token,
+        "serving_above_idle_us_per_token": summary.serving_above_idle_us_per_token,
         "cpu_us_per_request": summary.cpu_us_per_request(),
     }
 

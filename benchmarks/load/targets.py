@@ -299,8 +299,9 @@ def _vllm_serve(spec: TargetSpec, port: int) -> Program:
 
     model, models_dir = generator(spec.model)
     traits = model.traits
-    command = [spec.python, "-m", "vllm.entrypoints.cli.main", "serve"]
-    command += [str(model_dir(model, models_dir)), "--served-model-name", model.name]
+    # What `vllm serve` runs. The command itself asks for metadata that the CPU wheel lacks.
+    command = [spec.python, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(model_dir(model, models_dir)), "--served-model-name", model.name]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", model.dtype]
     command += ["--max-num-seqs", str(traits.max_num_seqs), "--enforce-eager"]
     if traits.kv_cache_bytes:

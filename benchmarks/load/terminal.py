@@ -21,6 +21,7 @@ _MAIN = (
     ("good_share", "good", "%"),
     ("error_share", "errors", "%"),
     ("serving_cpu_us_per_token", "serving CPU", "µs/tok"),
+    ("serving_above_idle_us_per_token", "above idle", "µs/tok"),
 )
 # Name, title, and whether the difference is told instead of the ratio.
 _COMPARED = (

@@ -194,8 +194,9 @@ def test_mixed_media_come_in_the_shares_asked_for(bench: Bench) -> None:
 
 def test_the_server_s_processes_are_billed(bench: Bench) -> None:
     words = ("--server-pid", str(bench.pid), "--concurrency", "8", "--requests", "400")
-    _, found = bench.load("steady", *words)
+    _, found = bench.load("steady", *words, "--idle", "0.2")
     assert found["cpu_s"]["tests.fixtures.openai_server"] > 0
+    assert found["idle_cpu_s"].keys() == found["cpu_s"].keys()
     assert found["pss_mb"]["tests.fixtures.openai_server"][0] > 1
 
 

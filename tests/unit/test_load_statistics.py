@@ -111,6 +111,9 @@ def test_processor_time_is_billed_to_roles_with_and_without_the_engine() -> None
     assert metrics["serving_cpu_us_per_token"] == pytest.approx(75_000)
     assert metrics["cpu_us_per_token"] == pytest.approx(275_000)
     assert metrics["good_share"] is None
+    assert metrics["serving_above_idle_us_per_token"] is None
+    found.idle_cpu_s.update({"web": 0.25, "VLLM::EngineCore": 0.5})
+    assert metrics_of(found)["serving_above_idle_us_per_token"] == pytest.approx(50_000)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,10 @@ def test_processor_time_is_billed_to_roles_with_and_without_the_engine() -> None
         (["/opt/x/valkey-server 127.0.0.1:6379"], "valkey-server"),
         (["/usr/bin/python3", "-u", "-m", "serve.cli", "up"], "serve.cli"),
         (["python", "/srv/app.py"], "app.py"),
-        (["python3.11", "-c", "from multiprocessing.spawn import x"], "multiprocessing child"),
+        (
+            ["python3.11", "-B", "-sE", "-c", "from multiprocessing.spawn import x"],
+            "multiprocessing child",
+        ),
         (["python3", "-c", "pass"], "python -c"),
         (["python3"], "python3"),
     ],
