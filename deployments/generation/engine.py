@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from deployments.generation.engine_stats import EngineStats
 
-_CPU_WORKER: Final = "deployments.generation.picture_worker.PictureWorker"
+_CPU_WORKER: Final = "deployments.generation.cpu_worker.SeedKeepingWorker"
+_PICTURE_WORKER: Final = "deployments.generation.picture_worker.PictureWorker"
 
 
 def engine_environment() -> dict[str, str]:
@@ -86,11 +87,12 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
     if current_platform.is_cpu():
         # Inductor with bfloat16 gave wrong text and a 90 s start.
         options["enforce_eager"] = True
+        options["worker_cls"] = _CPU_WORKER
     if spec.sees_pictures:
         options |= _picture_options(feature_dir)
         if current_platform.is_cpu() and importlib.util.find_spec("torchvision") is None:
             _teach_pictures()
-            options["worker_cls"] = _CPU_WORKER
+            options["worker_cls"] = _PICTURE_WORKER
     before = {process.pid for process in multiprocessing.active_children()}
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**options), stat_loggers=[EngineStats])
     (engine,) = (each for each in multiprocessing.active_children() if each.pid not in before)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm.v1.worker.cpu_worker import CPUWorker
-
+from deployments.generation.cpu_worker import SeedKeepingWorker
 from deployments.generation.pillow_only import offer_pillow_processing
 
 
-class PictureWorker(CPUWorker):  # type: ignore[misc]  # vLLM is untyped here
-    """vLLM's CPU worker, in a process of its own, which must know our model class too."""
+class PictureWorker(SeedKeepingWorker):
+    """It runs in a process of its own, which must know our model class too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         offer_pillow_processing()

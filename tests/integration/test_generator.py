@@ -34,7 +34,7 @@ from serve.domain.messages import (
     ToolSpec,
 )
 from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
-from tests.fixtures.answers import Answer, answer_in
+from tests.fixtures.answers import answer, check_all_cuts, resumed
 from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
 
 # vLLM, torch and transformers warn about themselves while they load and run.
@@ -105,13 +105,6 @@ def generator(
     replica.shutdown()
     del replica
     gc.collect()  # what vLLM leaves open would be an error at the end of the run
-
-
-async def answer(
-    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest
-) -> Answer:
-    await generator.generate(request)
-    return answer_in(journal.fold(request.response_id))
 
 
 @pytest.fixture
@@ -248,43 +241,6 @@ _COLOUR = json.dumps(
         "additionalProperties": False,
     }
 )
-
-
-async def resumed(
-    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest, n_writes: int
-) -> Answer:
-    """What becomes of the answer when its generator dies after so many writes."""
-    cut = replace(request, response_id=f"{request.response_id}_{n_writes}", epoch=2)
-    survived = journal.records(request.response_id)[:n_writes]
-    await journal.append(
-        [replace(record, response_id=cut.response_id) for record in survived]
-        + [Restarted(cut.response_id, 1, 2)]
-    )
-    fold = journal.fold(cut.response_id)
-    cut = replace(
-        cut,
-        first_seq=fold.next_seq,
-        emitted_ids=fold.emitted_ids(),
-        emitted_calls=fold.emitted_calls(),
-    )
-    return await answer(generator, journal, cut)
-
-
-async def check_all_cuts(
-    generator: GeneratorReplica, journal: RecordedJournal, request: GenerationRequest
-) -> Answer:
-    """Cut between any two writes, the answer is as undisturbed."""
-    whole = await answer(generator, journal, request)
-    n_writes = len(journal.records(request.response_id))
-    for n in range(n_writes):
-        again = await resumed(generator, journal, request, n)
-        assert again.text == whole.text
-        assert again.token_ids == whole.token_ids
-        assert again.calls == whole.calls
-        assert again.reason is whole.reason
-        assert again.usage.output_tokens == whole.usage.output_tokens
-        assert again.usage.input_tokens == whole.usage.input_tokens
-    return whole
 
 
 @pytest.mark.parametrize(
