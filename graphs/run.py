@@ -22,8 +22,12 @@ import psutil
 import ray
 import yaml
 from ray import serve as ray_serve
+from ray.exceptions import RayError
 from ray.serve._private.api import serve_start
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME
 from ray.serve.schema import ServeDeploySchema
+
+from graphs.online.reaper import ControllerWatch, Reaper
 
 _log = logging.getLogger(__name__)
 # Logical: Serve places a replica where this number allows, whatever cores there are.
@@ -32,6 +36,8 @@ _N_LOGICAL_CPUS: Final = 16
 _OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
 _RAY_PROCESSES: Final = frozenset({"raylet", "gcs_server"})
 _WATCH_S: Final = 1.0
+_CONTROLLER_PERIOD_S: Final = 2.0
+_CONTROLLER_TIMEOUT_S: Final = 5.0
 
 
 def start_ray(folder: Path) -> None:
@@ -58,6 +64,16 @@ def deploy(config: dict[str, Any]) -> None:
         controller_options=schema.controller_options,
     )
     client.deploy_apps(schema, _blocking=False)
+
+
+def controller_answers() -> bool:
+    """Whether Serve's controller does, within some seconds."""
+    try:
+        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace="serve")
+        ray.get(controller.check_alive.remote(), timeout=_CONTROLLER_TIMEOUT_S)
+    except (RayError, ValueError):
+        return False
+    return True
 
 
 def _exit_without_ray() -> None:
@@ -90,12 +106,17 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    reaper = Reaper(os.getpid())
+    watch = ControllerWatch(os.getpid(), controller_answers, period_s=_CONTROLLER_PERIOD_S)
     try:
         deploy(config)
+        reaper.start()
+        watch.start()
         while not ended.wait(_WATCH_S):
             _exit_without_ray()
     finally:
         _log.info("stopping the graph")
+        watch.end()
         ray_serve.shutdown()
         ray.shutdown()
 
