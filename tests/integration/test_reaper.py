@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import psutil
 import pytest
 
 from graphs.online.reaper import ControllerWatch, Reaper, end_silent_peer
