@@ -132,9 +132,8 @@ class ResponseFold:
         return True
 
     def _take(self, events: Sequence[LogEvent]) -> None:
-        entries = self.entries
-        for event in events:
-            entries.append(LogEntry(len(entries), event))
+        for seq, event in enumerate(events, len(self.entries)):
+            self.entries.append(LogEntry(seq, event))
 
     @property
     def generated(self) -> Generated | None:
@@ -193,7 +192,7 @@ class CancelAsked:
 
 @dataclass(frozen=True, slots=True)
 class CredentialRevoked:
-    """A key, a session, or all sessions of a user, that must not be believed from memory any more."""
+    """A key, a session, or all sessions of a user, not to be believed from memory any more."""
 
     id: str
 

@@ -53,10 +53,10 @@ class Followed:
 
     def take(self, row_id: bytes, record: JsonArray) -> None:
         """The next record that was written about this response."""
-        if self._backlog is None:
-            self.apply(record)
-        else:
+        if self._backlog is not None:
             self._backlog.append((row_id, record))
+        else:
+            self.apply(record)
 
     def apply(self, record: JsonArray) -> None:
         """Fold it. One that cannot be read is left out, by all readers alike."""
@@ -94,9 +94,9 @@ class Followed:
 
     def wake(self, reached: Position) -> None:
         """All records up to ``reached`` were taken: tell those who wait, if anything changed."""
-        if not self.is_whole.is_set():
-            return
         if self._backlog is not None:
+            if not self.is_whole.is_set():
+                return
             for row_id, record in self._backlog:
                 if position_of(row_id) > self._known:
                     self.apply(record)

@@ -46,7 +46,8 @@ class LiveFold:
     def wake(self) -> None:
         """Tell everybody who waits that the fold has changed."""
         self.version += 1
-        self._resume()
+        if self._waiters:
+            self._resume()
 
     def fail(self, error: StoreUnavailable) -> None:
         """No more records will come: whoever waits, now or later, gets ``error``."""
