@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.faults.processes import role_of
+from benchmarks.faults.rounds import longest_pause
 from benchmarks.faults.streams import DurableStream
 
 _WORDS = ("one ", "two ", "three ", "four")
@@ -157,3 +158,11 @@ async def test_a_contradiction_is_a_problem(parts: list[Part]) -> None:
 )
 def test_parts_are_known_by_their_titles(title: str, role: str | None) -> None:
     assert role_of(title) == role
+
+
+def test_a_pause_counts_where_it_ends() -> None:
+    moments_s = [1.0, 1.5, 4.0, 4.5]
+    assert longest_pause(moments_s) == 2.5
+    assert longest_pause(moments_s, until_s=3.0) == 0.5
+    assert longest_pause(moments_s, after_s=3.0) == 2.5
+    assert longest_pause([1.0]) == 0.0
