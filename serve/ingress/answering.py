@@ -58,7 +58,7 @@ async def _made_before(ports: IngressPorts, caller: Caller, promise: Promise) ->
 
     Raises ``Conflict`` when somebody else made it, and it is not there any more.
     """
-    record = await _known(ports, caller, promise.response_id)
+    record = promise.joined or await _known(ports, caller, promise.response_id)
     if promise.may_make and (record is None or record.status is ResponseStatus.FAILED):
         if await promise.renew():
             return None

@@ -34,7 +34,7 @@ from serve.domain.errors import (
 from serve.domain.idempotency import KeyClaim, KeyState, SavedReply
 from serve.domain.ids import new_id, repeatable_ids
 from serve.domain.ports import IdempotencyKeys
-from serve.domain.records import Caller
+from serve.domain.records import Caller, ResponseRecord
 from serve.ingress.authentication import count_request, identify
 from serve.ingress.context import IngressPorts
 
@@ -64,17 +64,24 @@ class Promise:
     """The response that the request at hand makes under its key.
 
     ``may_exist``: an earlier attempt, or another request, may have made it. ``may_make``: if not,
-    it is another request that does, and this one can only join.
+    it is another request that does, and this one can only join. ``joined``: what it joins, if that
+    is known already: it may be gone from the database by now, but not from the journal.
     """
 
     def __init__(
-        self, keys: IdempotencyKeys, claim: KeyClaim, state: KeyState, *, may_make: bool
+        self,
+        keys: IdempotencyKeys,
+        claim: KeyClaim,
+        state: KeyState,
+        *,
+        joined: ResponseRecord | None = None,
     ) -> None:
         self._keys = keys
         self._claim = claim
         self.response_id = state.response_id
-        self.may_make = may_make
+        self.may_make = state.is_mine
         self.may_exist = not state.is_first
+        self.joined = joined
 
     async def renew(self) -> bool:
         """Promise another response; the one promised so far never comes, unless it is there.
@@ -280,8 +287,10 @@ class _Attempt:
     def keys(self) -> IdempotencyKeys:
         return self.ports.idempotency_keys
 
-    async def claimed(self, *, wait_s: float, may_join: bool) -> KeyState:
-        """The key, once it is ours or its reply is there, or there is a stream to join.
+    async def claimed(
+        self, *, wait_s: float, may_join: bool
+    ) -> tuple[KeyState, ResponseRecord | None]:
+        """The key, once it is ours or its reply is there, or with a response whose stream to join.
 
         Raises ``IdempotencyKeyReused``; ``Conflict`` when the first one is still at it.
         """
@@ -299,10 +308,11 @@ class _Attempt:
                     param="Idempotency-Key",
                 )
             if state.is_mine or state.reply is not None:
-                return state
+                return state, None
             joins = self.body.asks_for_stream() if joins is None else joins
-            if joins and await self._has_begun(state.response_id):
-                return state
+            begun = await self._begun(state.response_id) if joins else None
+            if begun is not None:
+                return state, begun
             if time.monotonic() > deadline_s:
                 raise Conflict(
                     "the first request with this Idempotency-Key is still being carried out",
@@ -311,12 +321,11 @@ class _Attempt:
             await asyncio.sleep(look_s)
             look_s = min(2 * look_s, _LAST_LOOK_S)
 
-    async def _has_begun(self, response_id: str) -> bool:
+    async def _begun(self, response_id: str) -> ResponseRecord | None:
         try:
-            await self.ports.responses.get(self.caller, response_id)
+            return await self.ports.responses.get(self.caller, response_id)
         except NotFound:
-            return False
-        return True
+            return None
 
 
 class Idempotency:
@@ -360,14 +369,14 @@ class Idempotency:
 
     async def _once(self, scope: Scope, send: Send, attempt: _Attempt) -> None:
         is_answering = scope["path"] in _ANSWERING
-        state = await attempt.claimed(wait_s=self._wait_s, may_join=is_answering)
+        state, joined = await attempt.claimed(wait_s=self._wait_s, may_join=is_answering)
         if state.is_mine:
             await self._carry_out(scope, send, attempt, state)
         elif state.reply is not None and state.reply.body is not None:
             await count_request(scope, attempt.ports, attempt.caller)
             await _replay(state.reply, state.reply.body, send)
         elif is_answering:
-            with _promised(Promise(attempt.keys, attempt.claim, state, may_make=False)):
+            with _promised(Promise(attempt.keys, attempt.claim, state, joined=joined)):
                 await self._app(scope, attempt.body.receive, send)
         else:
             raise Conflict(
@@ -380,10 +389,9 @@ class Idempotency:
     ) -> None:
         keys, claim = attempt.keys, attempt.claim
         recorder = _Recorder(send, keys, claim, scope["path"])
-        promise = Promise(keys, claim, state, may_make=True)
         try:
             async with _extended(keys, claim):
-                with _promised(promise):
+                with _promised(Promise(keys, claim, state)):
                     await self._app(scope, attempt.body.receive, recorder.send)
         except Exception:
             if not recorder.is_settled:
