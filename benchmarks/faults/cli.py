@@ -106,6 +106,7 @@ async def _measure(
         household=Household(installation.supervisor),
         ledger=Ledger(load_settings(installation.environment)),
     )
+    await target.count()
     load = Load(
         model=options.model,
         n_streams=options.streams,

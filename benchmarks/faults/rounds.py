@@ -93,8 +93,12 @@ class Target:
         """What every request carries."""
         return {"authorization": f"Bearer {self.api_key}"}
 
+    async def count(self) -> None:
+        """Note how many of every kind there are while all is well."""
+        self.counts = await self._alive()
+
     async def is_served(self) -> bool:
-        """Whether no fewer of any kind are at work than when the run began, and it is ready."""
+        """Whether no fewer of any kind are at work than were counted, and it is ready."""
         alive = await self._alive()
         if any(alive[role] < n for role, n in self.counts.items()):
             return False
@@ -126,13 +130,11 @@ class FaultRounds:
         self._n_pieces = 0
 
     async def prepare(self) -> None:
-        """Note who is there, and what the answers are when nothing happens.
+        """Note what the answers are when nothing happens.
 
         Raises:
             RuntimeError: Not even that works.
         """
-        members = await asyncio.to_thread(self._target.household.members)
-        self._target.counts = Counter(member.role for member in members)
         streams = self._streams(secrets.token_hex(4), len(_PROMPTS))
         async with asyncio.TaskGroup() as group:
             tasks = [

@@ -40,14 +40,16 @@ _WORDS = [echo_text(place).strip() for place in range(256)]
 
 
 @pytest.fixture(scope="module")
-def target(enduring: Running) -> Target:
+async def target(enduring: Running) -> Target:
     """The installation, seen from its own machine."""
-    return Target(
+    target = Target(
         url=enduring.url,
         api_key=enduring.api_key,
         household=Household(enduring.supervisor),
         ledger=Ledger(load_settings(enduring.environment)),
     )
+    await target.count()
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ async def test_a_page_goes_on_by_itself_on_another_ingress(
     await target.until_whole()
     page = await person.new_page()
     sockets: list[WebSocket] = []
-    page.on("websocket", sockets.append)
+    page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108 - it is wrapped
     await page.goto("/")
     await page.evaluate(_WATCH_FOR_LOST_TEXT)
     await _ask(page)
