@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serve.domain.messages import (
     Failed,
@@ -33,8 +34,7 @@ FIRST_TERM = 1
 FIRST_EPOCH = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Wrote:
+class Wrote(NamedTuple):
     """Events of one response, numbered from ``seq`` on without a gap."""
 
     response_id: str

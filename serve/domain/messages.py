@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from serve.domain.media import MediaRef
 
@@ -292,8 +292,9 @@ class Queued:
     at_unix_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+# A NamedTuple, like LogEntry and Wrote, because every token makes one of each: a frozen dataclass
+# takes three times as long (benchmarks/scenarios/journal_cost.py).
+class TextDelta(NamedTuple):
     """Text to append to the answer, with the tokens it came from.
 
     After any delta that has tokens, the tokens so far amount to exactly the text so far: a safe
@@ -369,8 +370,7 @@ LogEvent = (
 TERMINAL_EVENTS = (Finished, Failed)
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """One event at its place in a response's log. ``seq`` starts at 0 and has no gaps."""
 
     seq: int

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import chain
 
 from redis.asyncio import Redis
@@ -152,8 +151,8 @@ def encoded_rows(records: Sequence[JournalRecord]) -> list[bytes]:
     match records:
         case [Wrote(events=events) as only] if len(events) > 1:
             half = len(events) // 2
-            first = replace(only, events=events[:half])
-            rest = replace(only, events=events[half:], seq=only.seq + half)
+            first = only._replace(events=events[:half])
+            rest = only._replace(events=events[half:], seq=only.seq + half)
             return encoded_rows([first]) + encoded_rows([rest])
         case [_]:
             return [encoded]
