@@ -20,12 +20,13 @@ from serve.domain.messages import (
     FinishReason,
     Generated,
     GenerationRequest,
+    LogEvent,
     TextDelta,
     TextPart,
     ToolSpec,
     Usage,
 )
-from serve.domain.ports import JournalWriter, NoticeSender
+from serve.domain.ports import JournalWriter, Notices
 from serve.registry.specs import ModelSpec
 
 _DEFAULT_OUTPUT_TOKENS: Final = 256
@@ -50,7 +51,7 @@ class EchoGenerator:
         self,
         spec: ModelSpec,
         open_journal: Callable[[], JournalWriter],
-        open_notices: Callable[[], NoticeSender],
+        open_notices: Callable[[], Notices],
     ) -> None:
         self._spec = spec
         self._step_s = 1.0 / spec.traits.echo_tokens_per_s
@@ -61,7 +62,11 @@ class EchoGenerator:
         self._n_tokens = 0
         self._rate = Rate()
         self._pulse = Pulse(
-            open_notices, model=spec.name, working_on=self._response_ids, load=self._load
+            open_notices,
+            model=spec.name,
+            working_on=self._response_ids,
+            load=self._load,
+            stop=self._stop,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -115,7 +120,7 @@ class EchoGenerator:
         """Beat and step, from the first call on in the loop that runs this one."""
         if not self._tasks:
             loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._pulse.beat()), loop.create_task(self._step())]
+            self._tasks = [loop.create_task(self._pulse.live()), loop.create_task(self._step())]
 
     def _published(self) -> StepPublisher:
         if self._publisher is None:
@@ -133,6 +138,11 @@ class EchoGenerator:
             self._n_tokens += len(running)
             for answer in running:
                 answer.say_more()
+
+    async def _stop(self, response_id: str) -> None:
+        for answer in self._running.values():
+            if answer.response_id == response_id:
+                answer.end(FinishReason.CANCELLED)
 
     def _response_ids(self) -> list[str]:
         return [answer.response_id for answer in self._running.values()]
@@ -168,24 +178,32 @@ class _EchoAnswer:
 
     def say_more(self) -> None:
         """Write the next token, or the last word."""
+        if self._n_said < self._n_wanted:
+            self._first_at = self._first_at or time.perf_counter()
+            self._write(TextDelta(echo_text(self._n_said), (self._n_said,)))
+            self._n_said += 1
+        if self._n_said >= self._n_wanted:
+            self.end(FinishReason.LENGTH)
+
+    def end(self, reason: FinishReason) -> None:
+        """Write the last word; again is harmless."""
+        self._write(self._generated(reason))
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _write(self, event: LogEvent) -> None:
         if self.over.done():
             return
         try:
-            if self._n_said < self._n_wanted:
-                self._first_at = self._first_at or time.perf_counter()
-                self._writer.write([TextDelta(echo_text(self._n_said), (self._n_said,))])
-                self._n_said += 1
-            if self._n_said >= self._n_wanted:
-                self._writer.write([self._generated()])
-                self.over.set_result(None)
-        except Exception as error:  # noqa: BLE001 - its own caller hears it, not the others
+            self._writer.write([event])
+        except Exception as error:  # noqa: BLE001 - its caller hears it, not others of this step
             self.over.set_exception(error)
 
-    def _generated(self) -> Generated:
+    def _generated(self, reason: FinishReason) -> Generated:
         now = time.perf_counter()
         first_at = self._first_at or now
         return Generated(
-            FinishReason.LENGTH,
+            reason,
             Usage(input_tokens=self._n_prompt, output_tokens=self._n_said),
             queue_s=0.0,
             prefill_s=first_at - self._started_at,

@@ -35,7 +35,7 @@ from serve.domain.messages import (
     Sampling,
     ToolSpec,
 )
-from serve.domain.ports import JournalWriter, NoticeSender
+from serve.domain.ports import JournalWriter, Notices
 from serve.registry.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class GeneratorReplica:
         self,
         spec: ModelSpec,
         open_journal: Callable[[], JournalWriter],
-        open_notices: Callable[[], NoticeSender],
+        open_notices: Callable[[], Notices],
         models_dir: str,
         feature_dir: str | None = None,
     ) -> None:
@@ -87,7 +87,11 @@ class GeneratorReplica:
         self._in_work: dict[str, str] = {}
         self._rate = Rate()
         self._pulse = Pulse(
-            open_notices, model=spec.name, working_on=self._in_work.values, load=self._load
+            open_notices,
+            model=spec.name,
+            working_on=self._in_work.values,
+            load=self._load,
+            stop=self._stop,
         )
         self._life: asyncio.Task[None] | None = None
         self._is_shut_down = False
@@ -168,7 +172,7 @@ class GeneratorReplica:
 
     async def _live(self) -> None:
         """Ends with the engine, and the process with it: so routers drop the replica at once."""
-        pulse = asyncio.get_running_loop().create_task(self._pulse.beat())
+        pulse = asyncio.get_running_loop().create_task(self._pulse.live())
         try:
             await self._engine.tie()
             await end_when_hung(
@@ -185,6 +189,12 @@ class GeneratorReplica:
             )
             await asyncio.sleep(_LAST_WORDS_S)
             end_this_process()
+
+    async def _stop(self, response_id: str) -> None:
+        """Have the engine end its sequences of a response; their calls then return."""
+        ids = [engine_id for engine_id, each in self._in_work.items() if each == response_id]
+        if ids:
+            await self._llm.abort(ids)
 
     def _load(self) -> dict[str, float]:
         """Requests, tokens, tokens per second; ``kv_use`` 0 to 1. For ``Beat`` and scaling."""
@@ -289,7 +299,8 @@ class GeneratorReplica:
         }
 
     async def _run(self, response_id: str, job: _Job) -> None:
-        # Ours is not unique enough: a resubmitted response may meet its own ghost.
+        # A resubmitted response may meet its own ghost, which need not go on.
+        await self._stop(response_id)
         engine_id = f"{response_id}-{secrets.token_hex(4)}"
         publisher = self._published()
         self._in_work[engine_id] = response_id

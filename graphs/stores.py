@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from serve.config.settings import Settings
 from serve.domain.journal import JournalRecord, Notice
 from serve.domain.ports import ObjectStore
 from serve.storage.objects import open_object_store
-from serve.storage.redis.streams import RedisStreams
+from serve.storage.redis.notices import RedisNotices
+from serve.storage.redis.streams import RedisStreams, connect_notices
 
 
 def object_store(settings: Settings) -> AbstractAsyncContextManager[ObjectStore]:
@@ -77,14 +78,27 @@ class ReplicaJournal:
 
 
 class ReplicaNotices:
-    """``NoticeSender`` of a replica. Stays open for the life of the process."""
+    """``Notices`` of a replica. Stays open for the life of the process."""
 
     def __init__(self, redis_url: str) -> None:
-        self._streams = _LazyStreams(redis_url)
+        self._redis_url = redis_url
+        self._opening = asyncio.Lock()
+        self._notices: RedisNotices | None = None
 
     async def send(self, notice: Notice) -> None:
-        """See ``NoticeSender``."""
-        await (await self._streams.opened()).notices.send(notice)
+        """See ``Notices``."""
+        await (await self._opened()).send(notice)
+
+    async def listen(self) -> AsyncGenerator[Sequence[Notice], None]:
+        """See ``Notices``."""
+        async for batch in (await self._opened()).listen():
+            yield batch
+
+    async def _opened(self) -> RedisNotices:
+        async with self._opening:
+            if self._notices is None:
+                self._notices = await connect_notices(self._redis_url)
+        return self._notices
 
 
 class _LazyStreams:

@@ -8,13 +8,14 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Final
 
 from serve.domain.errors import PolymodalError
 from serve.domain.ids import new_id
-from serve.domain.journal import BEAT_PERIOD_S, Beat
-from serve.domain.ports import NoticeSender
+from serve.domain.journal import BEAT_PERIOD_S, Beat, CancelAsked
+from serve.domain.ports import Notices
 from serve.observability.processes import process_stat
 
 _log = logging.getLogger(__name__)
@@ -44,18 +45,24 @@ class Rate:
 
 
 class Pulse:
-    """Sends a beat every ``BEAT_PERIOD_S`` from ``beat`` until it is cancelled."""
+    """What a replica says and hears beside its calls, while it ``lives``."""
 
     def __init__(
         self,
-        open_notices: Callable[[], NoticeSender],
+        open_notices: Callable[[], Notices],
         *,
         model: str,
         working_on: Callable[[], Iterable[str]],
         load: Callable[[], dict[str, float]],
+        stop: Callable[[str], Awaitable[None]],
     ) -> None:
-        """``working_on``: ids of the responses in work."""
-        self._open_notices = open_notices
+        """``working_on``: ids of the responses in work. ``stop`` gets such ids.
+
+        Whoever called for a response may be dead, and who adopted it has no call to cancel: so
+        the replica listens itself for those that are to be stopped.
+        """
+        self._notices = open_notices()
+        self._stop = stop
         self._model = model
         self._working_on = working_on
         self._load = load
@@ -64,15 +71,32 @@ class Pulse:
         stat = process_stat(os.getpid())
         self._started_ticks = stat.started_ticks if stat else 0
 
-    async def beat(self) -> None:
-        """Never returns. A beat that the store did not take is not repeated: the next one is."""
-        notices = self._open_notices()
+    async def live(self) -> None:
+        """Beat every ``BEAT_PERIOD_S`` and listen, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            group.create_task(self._listen())
+
+    async def _beat(self) -> None:
         while True:
             try:
-                await notices.send(self._now())
+                await self._notices.send(self._now())
             except PolymodalError as error:
+                # Not repeated: the next one is due soon.
                 _log.warning("beat not sent", extra={"code": error.code})
             await asyncio.sleep(BEAT_PERIOD_S)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._notices.listen()) as batches:
+                    async for batch in batches:
+                        for notice in batch:
+                            if isinstance(notice, CancelAsked):
+                                await self._stop(notice.response_id)
+            except PolymodalError as error:
+                _log.warning("notices unheard", extra={"code": error.code})
+                await asyncio.sleep(BEAT_PERIOD_S)
 
     def _now(self) -> Beat:
         return Beat(

@@ -11,7 +11,7 @@ import pytest
 
 from deployments.echo_generator import EchoGenerator, echo_text
 from serve.domain.errors import StoreUnavailable, UnknownModel
-from serve.domain.journal import Beat, Restarted, Wrote
+from serve.domain.journal import Beat, CancelAsked, Restarted, Wrote
 from serve.domain.messages import (
     ChatMessage,
     FinishReason,
@@ -129,6 +129,19 @@ async def test_a_cancelled_answer_says_no_more(
     n_said = journal.fold("r").next_seq
     await echo.generate(ask("another"))
     assert journal.fold("r").next_seq == n_said
+
+
+async def test_whoever_asks_for_it_can_stop_an_answer(
+    echo: EchoGenerator, journal: RecordedJournal, notices: RecordedNotices
+) -> None:
+    task = asyncio.get_running_loop().create_task(echo.generate(ask(n_tokens=10_000)))
+    await anext(journal.follow("r"))
+    await notices.send(CancelAsked("another"))
+    await notices.send(CancelAsked("r"))
+    await task
+    generated = journal.fold("r").generated
+    assert generated is not None
+    assert generated.reason is FinishReason.CANCELLED
 
 
 async def test_a_broken_store_fails_its_answers_and_no_others(

@@ -17,6 +17,15 @@ from serve.storage.redis.tail import StreamTail
 _RETENTION_S = 90.0
 
 
+async def connect_notices(url: str, *, patience_s: float = 30.0) -> RedisNotices:
+    """Notices alone, for a process that has nothing to read in the journal. Stays open."""
+    group = asyncio.TaskGroup()
+    await group.__aenter__()
+    blocking = connect(url, answer_timeout_s=30.0)
+    tail = StreamTail(blocking, group, patience_s=patience_s, retention_s=_RETENTION_S)
+    return RedisNotices(connect(url), tail, patience_s=patience_s)
+
+
 class RedisStreams:
     """A process's ``journal`` and ``notices``, which share one blocking read."""
 
