@@ -29,6 +29,7 @@ from benchmarks.load.workload import BadWorkload, Lengths, Workload, parse_media
 
 _DEFAULT_DURATION_S: Final = 10.0
 _FAILED_REQUESTS: Final = 3
+_INTERRUPTED: Final = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +52,8 @@ def main(words: Sequence[str]) -> int:
     except (BadWorkload, BadResult, NotAvailable, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return code
 
 
@@ -85,6 +88,8 @@ def run_report(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, specs: Sequence[TargetSpec], *, baseline: str) -> int:
     allow_many_sockets()
     plan = _plan(options)
+    if plan.has_media and any(spec.what == "asyncllm" for spec in specs):
+        raise BadWorkload("asyncllm is asked in text only: leave the media out")
     patience = Patience(
         total_s=options.timeout,
         silence_s=options.silence,

@@ -8,6 +8,7 @@ One JSON line in, one out: first ``{"model": NAME}``, then ``{"round": …}`` an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmarks.load.outcomes import Measured, Outcome
+from benchmarks.load.outcomes import Outcome
 from benchmarks.load.progress import Silent
 from benchmarks.load.rounds import Round
 from benchmarks.load.schedule import Level
@@ -66,7 +67,7 @@ class EngineAsker:
 
 
 def round_of(told: dict[str, Any]) -> Round:
-    """A round from its JSON. Media are left out: the engine's prompt is text."""
+    """A round from its JSON; there are no media in it."""
     workload = told["workload"]
     lengths = {key: Lengths(**workload[key]) for key in ("prompt_tokens", "output_tokens")}
     trace = tuple(
@@ -93,14 +94,21 @@ async def serve(fd: int) -> None:
         return
     writer.write(orjson.dumps({"ready": True}) + b"\n")
     try:
-        while line := await reader.readline():
-            measured: Measured = await round_of(orjson.loads(line)["round"]).run(
-                EngineAsker(engine), Silent()
-            )
-            writer.write(orjson.dumps(measured) + b"\n")
-            await writer.drain()
+        # Whoever breaks off a comparison does not wait for the round.
+        with contextlib.suppress(ConnectionResetError):
+            await _answer(engine, reader, writer)
     finally:
         engine.shutdown()
+
+
+async def _answer(
+    engine: AsyncLLM, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    while line := await reader.readline():
+        task = round_of(orjson.loads(line)["round"])
+        measured = await task.run(EngineAsker(engine), Silent())
+        writer.write(orjson.dumps(measured) + b"\n")
+        await writer.drain()
 
 
 def _start(name: str) -> AsyncLLM:

@@ -43,6 +43,12 @@ class Plan:
     trace: tuple[Session, ...] = ()
 
     @property
+    def has_media(self) -> bool:
+        """Some question may carry a picture or a recording."""
+        traced = any(turn.media for session in self.trace for turn in session.turns)
+        return traced or any(self.workload.media.values())
+
+    @property
     def n_all_rounds(self) -> int:
         """Per target."""
         return len(self.levels) * self.n_rounds

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import orjson
 
@@ -205,7 +205,7 @@ class OwnServer(UrlTarget):
                 while not await answers(url, program.ready_path):
                     if self._child.poll() is not None:
                         raise NotAvailable(
-                            f"{self.name} ended while starting: {self._last_words()}"
+                            f"{self.name} ended while starting: {last_words(self._log)}"
                         )
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
@@ -218,10 +218,6 @@ class OwnServer(UrlTarget):
         if self._child is not None:
             await asyncio.to_thread(end, self._child)
         self._log.close()
-
-    def _last_words(self) -> str:
-        self._log.seek(0)
-        return " / ".join(self._log.read().decode(errors="replace").split("\n")[-6:])[-600:]
 
 
 class EngineTarget:
@@ -237,6 +233,7 @@ class EngineTarget:
         self._child: subprocess.Popen[bytes] | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the engine
 
     @property
     def pids(self) -> Sequence[int]:
@@ -255,7 +252,8 @@ class EngineTarget:
                 cwd=_SOURCES,
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         opened = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
@@ -265,7 +263,10 @@ class EngineTarget:
             raise NotAvailable(f"the engine did not start: {ready['error']}")
 
     async def measure(self, task: Round, watch: Watch) -> Measured:
-        """The child runs the round; the watch sees its requests when it is over."""
+        """The child runs the round; the watch sees its requests when it is over.
+
+        There are no media in it. Raises NotAvailable when the engine died.
+        """
         told = await self._call({"round": task})
         if "error" in told:
             raise NotAvailable(f"the engine died: {told['error']}")
@@ -281,13 +282,14 @@ class EngineTarget:
             self._writer.close()
         if self._child is not None:
             await asyncio.to_thread(end, self._child)
+        self._log.close()
 
     async def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._reader is None or self._writer is None:
             raise RuntimeError("measure comes after start")
         self._writer.write(orjson.dumps(message) + b"\n")
         line = await self._reader.readline()
-        answer: dict[str, Any] = orjson.loads(line) if line else {"error": "its process ended"}
+        answer: dict[str, Any] = orjson.loads(line) if line else {"error": last_words(self._log)}
         return answer
 
 
@@ -408,6 +410,12 @@ async def answers(url: str, path: str) -> bool:
     finally:
         pool.close()
     return reader.status == 200
+
+
+def last_words(log: IO[bytes]) -> str:
+    """The end of what a child said."""
+    log.seek(0)
+    return " / ".join(log.read().decode(errors="replace").strip().split("\n")[-6:])[-600:]
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from benchmarks.load.results import Result
 from benchmarks.load.targets import free_port
 from serve.cli.__main__ import main
+from tests.fixtures.running import QUICK
 
 
 class Bench:
@@ -233,6 +234,20 @@ def test_targets_are_compared_and_shown(
     assert "http://" not in shown.replace(bench.url, "")
 
 
+@pytest.mark.models
+def test_the_engine_itself_is_a_target(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLYMODAL_MODELS_DIR", str(models_dir))
+    output = tmp_path / "engine.json"
+    words = ["bench", "compare", "--target", "engine=asyncllm", "--model", QUICK, "--turns", "2"]
+    words += ["--concurrency", "2", "--requests", "2", "--output-tokens", "4", "--rounds", "1"]
+    assert main([*words, "-o", str(output)]) == 0
+    (cell,) = Result.read(output).cells
+    assert (cell.rounds[0].n_ok, cell.rounds[0].output_tokens) == (4, 16)
+    assert cell.rounds[0].cpu_s["VLLM::EngineCore"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -247,6 +262,7 @@ def test_targets_are_compared_and_shown(
         (["compare", "--target", "a=bare", "--target", "a=bare"], "two targets have one name"),
         (["compare", "--target", "a=bare", "--baseline", "b"], "the targets are a"),
         (["compare", "--target", "a=bare,colour=red"], "known are model"),
+        (["compare", "--target", "a=asyncllm", "--media", "image=1"], "in text only"),
         (["report", "nowhere.json"], "No such file"),
         (["report", __file__], "is not a result of"),
     ],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from array import array
 
+import orjson
 import pytest
 
 from benchmarks.load.client import retry_after_s
+from benchmarks.load.engine import round_of
 from benchmarks.load.outcomes import Measured, Outcome
 from benchmarks.load.processes import Snapshot, role_of, spent_s
+from benchmarks.load.rounds import Round
 from benchmarks.load.schedule import Level, arriving
 from benchmarks.load.statistics import difference, estimate, paired, quantiles, ratio
 from benchmarks.load.summary import Goal, estimates, is_engine, metrics_of, summarise
@@ -184,6 +187,12 @@ def test_poisson_arrivals_come_at_the_rate_until_the_time_is_up() -> None:
         0.5,
         0.75,
     ]
+
+
+def test_a_round_reaches_the_engine_s_process_unchanged() -> None:
+    workload = Workload(prompt_tokens=Lengths.parse("5~0.5"), n_turns=2, seed=3)
+    task = Round(Level(concurrency=2, n_sessions=5), workload, 7, (workload.session(0, 1),))
+    assert round_of(orjson.loads(orjson.dumps(task))) == task
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
