@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 620, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 16, 14, 40
 N_COLOURS = 8
 
 

@@ -11,17 +11,17 @@ from benchmarks.load.statistics import Estimate
 from benchmarks.load.summary import is_engine, median_by_role
 
 _MAIN = (
-    ("ttft_ms_p50", "TTFT p50", "ms"),
-    ("ttft_ms_p99", "p99", "ms"),
-    ("itl_ms_p50", "ITL p50", "ms"),
-    ("itl_ms_p99", "p99", "ms"),
-    ("total_ms_p50", "whole p50", "s"),
-    ("tokens_per_s", "tok/s", ""),
-    ("requests_per_s", "req/s", ""),
-    ("good_share", "good", "%"),
-    ("error_share", "errors", "%"),
-    ("serving_cpu_us_per_token", "serving CPU", "µs/tok"),
-    ("serving_above_idle_us_per_token", "above idle", "µs/tok"),
+    ("ttft_ms_p50", "TTFT p50\nms"),
+    ("ttft_ms_p99", "p99\nms"),
+    ("itl_ms_p50", "ITL p50\nms"),
+    ("itl_ms_p99", "p99\nms"),
+    ("total_ms_p50", "whole p50\nms"),
+    ("tokens_per_s", "tokens\n/s"),
+    ("requests_per_s", "requests\n/s"),
+    ("good_share", "good\nshare"),
+    ("error_share", "error\nshare"),
+    ("serving_cpu_us_per_token", "serving CPU\nµs/token"),
+    ("serving_above_idle_us_per_token", "above idle\nµs/token"),
 )
 # Name, title, and whether the difference is told instead of the ratio.
 _COMPARED = (
@@ -35,7 +35,7 @@ _COMPARED = (
 
 
 # Narrower, the numbers would be cut; a terminal folds the lines instead.
-_NARROWEST = 132
+_NARROWEST = 150
 
 
 def show(result: Result) -> None:
@@ -53,11 +53,11 @@ def show(result: Result) -> None:
 def _latencies(result: Result) -> Table:
     n_rounds = max((len(cell.rounds) for cell in result.cells), default=0)
     table = _table(f"Medians of {n_rounds} rounds")
-    for title in ("target", "load", *(title for _, title, _ in _MAIN)):
+    for title in ("target", "load", *(title for _, title in _MAIN)):
         table.add_column(title, no_wrap=True)
     for cell in result.cells:
         found = cell.estimates
-        shown = [_shown(found.get(name), unit) for name, _, unit in _MAIN]
+        shown = [_shown(found.get(name)) for name, _ in _MAIN]
         table.add_row(cell.target, cell.level, *shown)
     return table
 
@@ -130,15 +130,10 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
 
 
-def _shown(estimate: Estimate | None, unit: str) -> str:
+def _shown(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    if unit == "s":
-        return f"{estimate.value / 1000:.2f} s"
-    if unit == "%":
-        return f"{100 * estimate.value:.1f} %"
-    digits = 1 if abs(estimate.value) < 100 else 0
-    return f"{estimate.value:,.{digits}f}{' ' + unit if unit else ''}"
+    return f"{estimate.value:,.0f}" if abs(estimate.value) >= 100 else f"{estimate.value:.3g}"
 
 
 def _interval(estimate: Estimate | None) -> str:
