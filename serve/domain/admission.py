@@ -26,10 +26,10 @@ _TOKENS_PER_AUDIO_S: Final = 25
 USUAL_PICTURE_PX: Final = 1_000_000
 USUAL_RECORDING_S: Final = 30.0
 USUAL_HISTORY_BYTES: Final = 2_000
-# Before anything was measured: an answer of a few paragraphs, in ten seconds.
-_FIRST_OUTPUT_TOKENS: Final = 512
+# Before anything was measured: an answer of two paragraphs, in ten seconds.
+_FIRST_OUTPUT_TOKENS: Final = 256
 _FIRST_HOLD_S: Final = 10.0
-# How much one more observation weighs.
+# How much one more observation weighs, once there were some.
 _LEARNING: Final = 0.1
 # Before the first beat nobody knows better: enough to keep any one engine busy.
 _UNKNOWN_REQUESTS: Final = 256
@@ -78,6 +78,7 @@ class Experience:
         self._output_tokens = float(_FIRST_OUTPUT_TOKENS)
         self._deviation = 0.0
         self._hold_s = _FIRST_HOLD_S
+        self._n_outputs = self._n_holds = 0
         self._waited_s = self._foretold_s = 1.0
 
     def cost(self, demand: Demand) -> int:
@@ -103,11 +104,18 @@ class Experience:
 
     def learn(self, *, held_s: float, output_tokens: int | None) -> None:
         """Take one finished request into account."""
-        self._hold_s += _LEARNING * (held_s - self._hold_s)
-        if output_tokens is not None:
-            error = output_tokens - self._output_tokens
-            self._output_tokens += _LEARNING * error
-            self._deviation += _LEARNING * (abs(error) - self._deviation)
+        self._n_holds += 1
+        self._hold_s += max(_LEARNING, 1 / (self._n_holds + 1)) * (held_s - self._hold_s)
+        if output_tokens is None:
+            return
+        self._n_outputs += 1
+        if self._n_outputs == 1:
+            self._output_tokens, self._deviation = float(output_tokens), output_tokens / 2
+            return
+        weight = max(_LEARNING, 1 / self._n_outputs)
+        error = output_tokens - self._output_tokens
+        self._output_tokens += weight * error
+        self._deviation += weight * (abs(error) - self._deviation)
 
 
 # --- capacity ---------------------------------------------------------------------------------
