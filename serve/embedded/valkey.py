@@ -12,6 +12,7 @@ from serve.embedded.process import Child, package_folder
 from serve.embedded.stalls import replies
 
 _START_TIMEOUT_S: Final = 60.0
+# Rewriting from 32 MB on: reading 60 MB of journal at a restart took 0.5 s, 16 MB none to speak of.
 _CONFIGURATION: Final = """\
 bind 127.0.0.1
 port {port}
@@ -20,6 +21,7 @@ daemonize no
 dir {folder}
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-min-size 32mb
 save ""
 maxmemory-policy noeviction
 """
