@@ -77,7 +77,7 @@ async def test_every_answer_arrives_once_and_whole(
     assert not outcome.was_left_stopped
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def person(enduring: Running, chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Somebody signed in, in a browser of their own."""
     context = await chromium.new_context(base_url=enduring.url)
