@@ -7,6 +7,7 @@ import (``serve.observability.metrics``).
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import shutil
 from pathlib import Path
@@ -65,6 +66,8 @@ class IngressNode:
         app = ingress_app(handles, settings, models, metrics_dir=folder)
         self._server = AppServer(app, self._shared.socket, grace_s=_GRACE_S)
         await self._server.start()
+        # What exists now stays: looking through it again and again would only delay answers.
+        gc.freeze()
 
     async def check_health(self) -> None:
         """Serve replaces a replica that raises here, or whose event loop does not get here."""

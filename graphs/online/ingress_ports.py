@@ -17,6 +17,7 @@ from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
 from graphs.online.peers import Peers, this_process
 from graphs.online.perceive import Perceiver
+from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
 from graphs.stores import object_store
 from serve.auth.passwords import Argon2Passwords
@@ -160,6 +161,7 @@ class _Ports:
             peers = Peers(streams.notices, me)
             desk = AdmissionDesk(_bounds(settings), my_id=me.process_id, alive=peers.alive)
             peers.report(desk.load)
+            peers.on_hung(end_silent_peer)
             credentials = Credentials(accounts, streams.notices)
             peers.on_revoked(credentials.forget)
             run_ports = RunPorts(

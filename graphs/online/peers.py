@@ -27,6 +27,8 @@ from serve.observability.processes import process_stat
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.2
+# Far beyond what a busy machine may do to a process that lives.
+_HUNG_AFTER_S = 8.0
 # Forgotten after this: as long as anybody could still ask about it.
 _MEMORY_S = 60.0
 
@@ -43,6 +45,12 @@ def this_process(kind: str) -> Beat:
         pid=os.getpid(),
         started_ticks=stat.started_ticks if stat else 0,
     )
+
+
+def is_gone(beat: Beat) -> bool:
+    """Whether the process of this host that sent it is no more."""
+    stat = process_stat(beat.pid)
+    return stat is None or stat.is_gone or stat.started_ticks != beat.started_ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,9 @@ class Peers:
         self._loads: list[Load] = []
         self._on_cancel: list[Callable[[str], None]] = []
         self._on_revoked: list[Callable[[str], None]] = []
+        self._on_hung: list[Callable[[Beat], object]] = []
         self._heard: dict[str, Heard] = {}
+        self._gone: set[str] = set()
         self._worked_on: dict[str, float] = {}
         self._hearing_since_s: float | None = None
 
@@ -108,6 +118,10 @@ class Peers:
         """Call ``do`` with the id of every key, session or user whose credentials are revoked."""
         self._on_revoked.append(do)
 
+    def on_hung(self, do: Callable[[Beat], object]) -> None:
+        """Call ``do`` with the last beat of every process that is silent beyond all excuse."""
+        self._on_hung.append(do)
+
     # --- what is known ------------------------------------------------------------------------
 
     @property
@@ -128,16 +142,9 @@ class Peers:
         return tuple(
             heard.beat
             for heard in self._heard.values()
-            if heard.beat.kind == kind and now - heard.at_s <= self.silent_after_s
-        )
-
-    def silent_for(self, longer_than_s: float) -> tuple[Beat, ...]:
-        """The last beat of every process that was heard once and not for this long."""
-        if not self.hears:
-            return ()
-        now = time.monotonic()
-        return tuple(
-            heard.beat for heard in self._heard.values() if now - heard.at_s > longer_than_s
+            if heard.beat.kind == kind
+            and now - heard.at_s <= self.silent_after_s
+            and heard.beat.process_id not in self._gone
         )
 
     def was_heard(self, process_id: str) -> bool:
@@ -154,10 +161,6 @@ class Peers:
         at_s = self._worked_on.get(response_id, since_s)
         return self.hears and at_s > since_s and not self.is_worked_on(response_id)
 
-    def forget(self, process_id: str) -> None:
-        """It is known to be gone."""
-        self._heard.pop(process_id, None)
-
     # --- how it comes to be known ---------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -166,7 +169,7 @@ class Peers:
                 await self._notices.send(self._now())
             except PolymodalError as error:
                 _log.warning("beat not sent", extra={"code": error.code})
-            self._forget_the_old()
+            self._look()
             await asyncio.sleep(self._beat_period_s)
 
     async def _listen(self) -> None:
@@ -200,12 +203,27 @@ class Peers:
         load = {name: figure for report in self._loads for name, figure in report().items()}
         return replace(self._me, load=load)
 
+    def _look(self) -> None:
+        """Find the dead on this machine at once, and who has been silent for too long."""
+        now = time.monotonic()
+        for process_id, heard in self._heard.items():
+            if process_id in self._gone:
+                continue
+            if heard.beat.host == self._me.host and is_gone(heard.beat):
+                self._gone.add(process_id)
+            elif self.hears and now - heard.at_s > _HUNG_AFTER_S:
+                self._gone.add(process_id)
+                for do in self._on_hung:
+                    do(heard.beat)
+        self._forget_the_old()
+
     def _forget_the_old(self) -> None:
         oldest_s = time.monotonic() - _MEMORY_S
         for response_id in [r for r, at_s in self._worked_on.items() if at_s < oldest_s]:
             del self._worked_on[response_id]
         for process_id in [p for p, heard in self._heard.items() if heard.at_s < oldest_s]:
             del self._heard[process_id]
+            self._gone.discard(process_id)
 
 
 def _tell(listeners: list[Callable[[str], None]], what: str) -> None:
