@@ -144,11 +144,17 @@ class Sightings:
             self._older, self._newer = self._newer, _Watch(position, now_s)
         return self._newer.firsts
 
-    def unread_from(self, response_id: str, known: Position, end: Position) -> Position:
-        """From which row on to read a response that is known up to ``known``; ``end``: nothing."""
+    def add_past(self, firsts: dict[str, bytes]) -> None:
+        """Everything that the journal still held from before ``start`` was seen, too."""
+        watch = self._older or self._newer
+        watch.start = BEGINNING
+        watch.firsts = {**watch.firsts, **firsts}
+
+    def unread_from(self, response_id: str, known: Position) -> Position | None:
+        """From which row on to read a response that is known up to ``known``; None: nothing."""
         watch = self._older or self._newer
         covers_all = time.monotonic() - watch.began_at > self._retention_s
         if known < watch.start and not covers_all:
             return known
         row_id = watch.firsts.get(response_id) or self._newer.firsts.get(response_id)
-        return end if row_id is None else max(known, position_of(row_id))
+        return None if row_id is None else max(known, position_of(row_id))

@@ -129,19 +129,25 @@ class JournalReader:
 
     async def _read_back_all(self, batch: Sequence[Followed]) -> None:
         """One pass over the journal for all of them, up to what the tail has seen by now."""
-        end = self._position
+        end, sightings = self._position, self._sightings
         after: dict[str, Position] = {}
-        starts = [end]
+        starts = []
         for response, checkpoint in zip(batch, await self._checkpoints(batch), strict=True):
             response.begin_with(checkpoint)
             response_id, known = response.response_id, checkpoint.position
             after[response_id] = known
-            starts.append(self._sightings.unread_from(response_id, known, end))
+            if (unread := sightings.unread_from(response_id, known)) is not None:
+                starts.append(unread)
         wanted = {response.response_id: response for response in batch}
-        async for row_id, record in self._records(min(starts), end):
+        firsts: dict[str, bytes] = {}
+        async for row_id, record in self._records(min(starts, default=None), end):
             response_id = record[1]
+            firsts.setdefault(response_id, row_id)
             if response_id in wanted and position_of(row_id) > after[response_id]:
                 wanted[response_id].apply(record)
+        if BEGINNING in starts:
+            # Once is enough: nobody need read as far back again.
+            sightings.add_past(firsts)
         for response in batch:
             response.join(max(end, after[response.response_id]), self._position)
 
@@ -160,9 +166,11 @@ class JournalReader:
         ]
 
     async def _records(
-        self, start: Position, end: Position
+        self, start: Position | None, end: Position
     ) -> AsyncGenerator[tuple[bytes, JsonArray], None]:
-        """Records of the rows from ``start`` to ``end``, both included."""
+        """Records of the rows from ``start`` to ``end``, both included; None: of none."""
+        if start is None:
+            return
         since = id_of(start)
 
         async def attempt() -> Rows:
@@ -171,7 +179,7 @@ class JournalReader:
             )
             return rows
 
-        n_read = _ROWS_PER_READ if start < end else 0
+        n_read = _ROWS_PER_READ
         while n_read == _ROWS_PER_READ:
             rows = await patiently(attempt, self._patience_s)
             n_read = len(rows)
