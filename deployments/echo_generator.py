@@ -78,6 +78,7 @@ class EchoGenerator:
                 f"no model {request.model!r} here; choose one of: {self._spec.name}", param="model"
             )
         writer = ResponseWriter(self._published(), request)
+        writer.begin()
         answer = _EchoAnswer(request, writer, n_prompt=await self.count_tokens(request.messages))
         self._n_begun += 1
         place = self._n_begun

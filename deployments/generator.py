@@ -107,6 +107,7 @@ class GeneratorReplica:
 
         self.live()
         writer = ResponseWriter(self._published(), request)
+        writer.begin()
         job = await self._job(request, writer)
         if job.answer.is_complete:
             job.answer.end_complete()

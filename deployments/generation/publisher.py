@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from serve.domain.journal import Wrote
-from serve.domain.messages import GenerationRequest, LogEvent, TextDelta
+from serve.domain.messages import GenerationRequest, LogEvent, Stage, StageStarted, TextDelta
 from serve.domain.ports import JournalWriter
 
 # Writes that may wait while the store is away: half a minute of a hundred quick answers.
@@ -22,9 +23,15 @@ class ResponseWriter:
         self._response_id = request.response_id
         self._epoch = request.epoch
         self._next_seq = request.first_seq
+        self._goes_on = bool(request.emitted_ids)
         self._waiting: list[LogEvent] = []
         self._is_under_way = False
         self._lost: Exception | None = None
+
+    def begin(self) -> None:
+        """Say that the prompt is being read, unless the answer is half written already."""
+        if not self._goes_on:
+            self.write([StageStarted(Stage.READING, "", time.time())])
 
     def write(self, events: Sequence[LogEvent]) -> None:
         """Say these with the next append; they must end at a safe boundary. Does not wait.
