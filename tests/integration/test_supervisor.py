@@ -101,8 +101,11 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
         "route_prefix": "/",
         "args": {"marker": str(home)},
     }
-    serve_config.write_text(yaml.safe_dump({"applications": [application]}))
     service = Supervised(home, serve_config)
+    http_options = {"host": "127.0.0.1", "port": service.port}
+    serve_config.write_text(
+        yaml.safe_dump({"http_options": http_options, "applications": [application]})
+    )
     yield service
     for process in service.processes():
         process.kill()
@@ -140,12 +143,18 @@ def test_what_ends_is_started_again_and_ctrl_c_stops_all(supervised: Supervised)
     assert supervised.process is not None
     for name in ("valkey-server", "postgres"):
         _oldest(supervised, name).kill()
-        said = name.removesuffix("-server") + " had ended and was started again"
-        eventually(lambda said=said: said in supervised.log.read_text(), 30, supervised.explain)  # type: ignore[misc] # mypy does not infer defaults of lambdas
+        _is_said(supervised, name.removesuffix("-server") + " had ended and was started again")
+    _oldest(supervised, "valkey-server").send_signal(signal.SIGSTOP)
+    _is_said(supervised, "valkey had stalled and was started again")
     assert redis.Redis.from_url(supervised.addresses["redis_url"]).ping()
 
+    # Whoever holds the graph together is not replaced but goes on.
+    for process in _holders_of_the_graph(supervised):
+        process.send_signal(signal.SIGSTOP)
+        _is_said(supervised, f"Process {process.pid} of the graph had been stopped and goes on")
+
     _oldest(supervised, "raylet").kill()
-    eventually(lambda: "The graph ended" in supervised.log.read_text(), 60, supervised.explain)
+    _is_said(supervised, "The graph ended")
     supervised.process.send_signal(signal.SIGINT)
     assert supervised.process.wait(timeout=60) == 0
     assert supervised.processes() == []
@@ -154,6 +163,16 @@ def test_what_ends_is_started_again_and_ctrl_c_stops_all(supervised: Supervised)
 def _oldest(supervised: Supervised, name: str) -> psutil.Process:
     found = [process for process in supervised.processes() if process.name() == name]
     return min(found, key=lambda process: process.create_time())
+
+
+def _is_said(supervised: Supervised, line: str) -> None:
+    eventually(lambda: line in supervised.log.read_text(), 60, supervised.explain)
+
+
+def _holders_of_the_graph(supervised: Supervised) -> list[psutil.Process]:
+    pid = int((supervised.home / "run" / "graph.pid").read_text().split()[0])
+    keeper = psutil.Process(pid)
+    return [keeper, *keeper.children()]
 
 
 def _everything_listens_on_loopback(supervised: Supervised) -> None:
