@@ -120,7 +120,9 @@ async def test_unknown_targets_and_twice_used_numbers_are_refused(
 # --- the pool ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("topic", ["accounts", "assets", "conversations", "idempotency", "responses", "pool"])
+@pytest.mark.parametrize(
+    "topic", ["accounts", "assets", "conversations", "idempotency", "responses", "pool"]
+)
 async def test_every_named_query_fits_the_schema(migrated_dsn: str, topic: str) -> None:
     connection = await asyncpg.connect(migrated_dsn)
     try:
