@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.load.results import Cell, Result
 from benchmarks.load.statistics import Estimate
-from benchmarks.load.summary import is_engine, median_by_role
+from benchmarks.load.summary import is_engine, median_by_role, told_mb
 from benchmarks.load.svg import Point, Series, distribution, trend
 
 _TABLE = (
@@ -209,7 +209,7 @@ def _processes(result: Result) -> str:
             width = 100 * cpu_s / most_s if most_s else 0
             bar = f'<span{kind} style="width:{width:.1f}%" title="{cpu_s:.2f} s"></span>'
             per_token = f"{1e6 * cpu_s / n_tokens:.1f}" if n_tokens else "-"
-            mb = " + ".join(f"{each:.0f}" for each in sorted(memory.get(role, ()), reverse=True))
+            mb = told_mb(memory.get(role, ()))
             names = [escape(cell.target), escape(cell.level), escape(role)]
             rows.append([*names, f"{cpu_s:.2f}", per_token, bar, mb or "-"])
     if not rows:

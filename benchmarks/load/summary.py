@@ -14,6 +14,7 @@ from benchmarks.load.workload import BadWorkload
 
 # What makes tokens, as opposed to what delivers them. A title of a process.
 ENGINE_ROLE = re.compile(r"engine|generator", re.IGNORECASE)
+_TOLD_SIZES = 3
 _UNITS_S = {"ms": 1e-3, "s": 1.0}
 
 
@@ -214,6 +215,14 @@ def estimates(rounds: Sequence[RoundSummary]) -> dict[str, Estimate]:
         if made is not None:
             found[name] = made
     return found
+
+
+def told_mb(sizes: Sequence[float]) -> str:
+    """The largest first; of many processes the sum as well."""
+    told = " + ".join(f"{mb:.0f}" for mb in sorted(sizes, reverse=True)[:_TOLD_SIZES])
+    if len(sizes) > _TOLD_SIZES:
+        return f"{told} + … = {sum(sizes):.0f} in {len(sizes)}"
+    return told
 
 
 def median_by_role(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.load.results import Result
 from benchmarks.load.statistics import Estimate
-from benchmarks.load.summary import is_engine, median_by_role
+from benchmarks.load.summary import is_engine, median_by_role, told_mb
 
 _MAIN = (
     ("ttft_ms_p50", "TTFT p50\nms"),
@@ -34,6 +34,8 @@ _COMPARED = (
 )
 
 
+# Processes that used less of a server's time share one line; the page has them all.
+_NOTABLE_SHARE = 0.02
 # Narrower, the numbers would be cut; a terminal folds the lines instead.
 _NARROWEST = 150
 
@@ -77,22 +79,29 @@ def _comparisons(result: Result) -> Table:
 
 def _processes(result: Result) -> Table:
     table = _table("Server processes, median round")
-    for title in ("target", "load", "process", "CPU s", "µs/tok", "PSS MB"):
+    for title in ("target", "load", "process", "CPU s", "µs/token", "PSS MB"):
         table.add_column(title, no_wrap=True)
     for cell in result.cells:
         spent = median_by_role([summary.cpu_s for summary in cell.rounds])
         n_tokens = median_by_role([{"": summary.output_tokens} for summary in cell.rounds])[""]
         memory = cell.rounds[-1].pss_mb
-        for role, cpu_s in sorted(spent.items(), key=lambda each: -each[1]):
-            if cpu_s < 0.005 and sum(memory.get(role, ())) < 1:
-                continue
+        least_s = _NOTABLE_SHARE * sum(spent.values())
+        notable = {role: cpu_s for role, cpu_s in spent.items() if cpu_s >= least_s}
+        for role, cpu_s in sorted(notable.items(), key=lambda each: -each[1]):
             name = f"{role} (engine)" if is_engine(role) else role
-            per_token = f"{1e6 * cpu_s / n_tokens:.1f}" if n_tokens else "-"
-            each_mb = " + ".join(
-                f"{mb:.0f}" for mb in sorted(memory.get(role, ()), reverse=True)[:4]
-            )
-            table.add_row(cell.target, cell.level, name, f"{cpu_s:.2f}", per_token, each_mb)
+            mb = told_mb(memory.get(role, ()))
+            numbers = (f"{cpu_s:.2f}", _per_token(cpu_s, n_tokens), mb)
+            table.add_row(cell.target, cell.level, name, *numbers)
+        if others := spent.keys() - notable.keys():
+            rest_s = sum(spent[role] for role in others)
+            rest_mb = sum(mb for role in others for mb in memory.get(role, ()))
+            numbers = (f"{rest_s:.2f}", _per_token(rest_s, n_tokens), f"{rest_mb:.0f}")
+            table.add_row(cell.target, cell.level, f"{len(others)} others", *numbers)
     return table
+
+
+def _per_token(cpu_s: float, n_tokens: float) -> str:
+    return f"{1e6 * cpu_s / n_tokens:.1f}" if n_tokens else "-"
 
 
 def _show_faults(result: Result, console: Console) -> None:
