@@ -92,6 +92,7 @@ class LeasedRateLimits:
             size = 1
             decision = await self._shared.take(subject, limit=limit, window_s=window_s)
         if not decision.allowed:
+            self._leases.pop(key, None)
             return decision
         self._keep(key, _Lease(size, size, time.monotonic(), decision))
         return self.take_leased(subject, limit=limit, window_s=window_s) or decision

@@ -214,13 +214,19 @@ class EventStream(Response):
         try:
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(self._watch(receive, send))
-                await self._write(send)
-                watcher.cancel()
+                # A task of its own: resumed for every batch, it should not have to be reached
+                # through all the layers that called us.
+                group.create_task(self._write_all(send, watcher))
         except* _ClientLeft:
             if self._run is not None:
                 self._run.abandon()
         except* PolymodalError as refused:
             raise refused.exceptions[0] from None
+
+    async def _write_all(self, send: Send, watcher: asyncio.Task[None]) -> None:
+        await self._write(send)
+        # At once: to the watcher, a complete response looks like a client that left.
+        watcher.cancel()
 
     async def _write(self, send: Send) -> None:
         self._held.append(self._frames.opening())
@@ -265,7 +271,7 @@ class EventStream(Response):
 
     async def _watch(self, receive: Receive, send: Send) -> None:
         """Notice the client leaving; speak up when there is nothing to say."""
-        wait_s = _HEARTBEAT_S if self._is_open else _HOLD_STATUS_S
+        wait_s = _HEARTBEAT_S if self._run is None else _HOLD_STATUS_S
         while True:
             try:
                 async with asyncio.timeout(wait_s):
