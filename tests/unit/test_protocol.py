@@ -25,9 +25,10 @@ from serve.protocol.chat import (
     to_create_response,
 )
 from serve.protocol.events import settled_record
-from serve.protocol.responses import CreateResponse, to_ask
+from serve.protocol.items import as_items
+from serve.protocol.responses import CreateResponse, demand_of, to_ask
 from serve.protocol.transcriptions import TranscriptionFormat, render_subtitles
-from tests.unit.test_response_events import _record
+from tests.fixtures.logs import asked_record
 
 _TOOL = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
 
@@ -89,14 +90,14 @@ def test_chunks_and_completions_satisfy_the_stock_sdk() -> None:
         ToolArgumentsDelta(0, '{"a": 1}'),
         Finished(FinishReason.TOOL_CALLS, Usage(input_tokens=2, output_tokens=3), 1.0),
     ]
-    fold = ChatChunks(_record(), include_usage=True)
+    fold = ChatChunks(asked_record(), include_usage=True)
     chunks = [*fold.opening(), *(chunk for event in log for chunk in fold.apply(event))]
     parsed = [ChatCompletionChunk.model_validate(chunk) for chunk in chunks]
     assert parsed[-1].usage is not None
     assert parsed[-1].usage.total_tokens == 5
     assert parsed[-2].choices[0].finish_reason == "tool_calls"
     whole = ChatCompletion.model_validate(
-        render_completion(settled_record(_record(), log), FinishReason.TOOL_CALLS)
+        render_completion(settled_record(asked_record(), log), FinishReason.TOOL_CALLS)
     )
     assert whole.choices[0].message.tool_calls is not None
     assert whole.choices[0].message.content == "Let me see."
@@ -116,3 +117,26 @@ def test_subtitles_carry_times() -> None:
     srt = render_subtitles(heard, TranscriptionFormat.SRT)
     assert srt == "1\n00:00:00,000 --> 01:01:01,500\nHello\n"
     assert render_subtitles(heard, TranscriptionFormat.VTT).startswith("WEBVTT\n\n00:00:00.000")
+
+
+def test_a_demand_counts_every_text_and_medium() -> None:
+    content = [
+        {"type": "input_text", "text": "a" * 100},
+        {"type": "input_image", "file_id": "asset_1"},
+        {"type": "input_audio", "file_id": "asset_2"},
+    ]
+    items = [
+        {"role": "user", "content": content},
+        {"type": "function_call", "call_id": "c", "name": "n", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "ok"},
+    ]
+    body = CreateResponse.model_validate(
+        {"input": items, "instructions": "\u00fc", "max_output_tokens": 9}
+    )
+    demand = demand_of(body, as_items(body.input))
+    assert demand.prompt_bytes == 100 + len("n{}") + len("ok") + 2
+    assert demand.max_output_tokens == 9
+    assert len(demand.picture_px) == 1
+    assert demand.audio_s > 0
+    later = demand_of(body.model_copy(update={"previous_response_id": "resp_1"}), ())
+    assert later.prompt_bytes > 2
