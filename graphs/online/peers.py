@@ -89,6 +89,7 @@ class Peers:
         self._gone: set[str] = set()
         self._worked_on: dict[str, float] = {}
         self._hearing_since_s: float | None = None
+        self._is_met = False
 
     @property
     def my_id(self) -> str:
@@ -99,10 +100,13 @@ class Peers:
     async def met(self) -> AsyncIterator[Self]:
         """Beat and listen inside the block."""
         async with asyncio.TaskGroup() as group:
+            self._is_met = True
             tasks = [group.create_task(self._beat()), group.create_task(self._listen())]
             try:
                 yield self
             finally:
+                # A cancel alone may be lost in a driver that was giving up a connection anyway.
+                self._is_met = False
                 for task in tasks:
                     task.cancel()
 
@@ -164,7 +168,7 @@ class Peers:
     # --- how it comes to be known ---------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while True:
+        while self._is_met:
             try:
                 await self._notices.send(self._now())
             except PolymodalError as error:
@@ -173,7 +177,7 @@ class Peers:
             await asyncio.sleep(self._beat_period_s)
 
     async def _listen(self) -> None:
-        while True:
+        while self._is_met:
             try:
                 async with aclosing(self._notices.listen()) as batches:
                     async for batch in batches:

@@ -216,7 +216,7 @@ class RunSupervisor:
 
     async def _patrol(self) -> None:
         """Wake the runs that must react to what others did, or did not do any more."""
-        while True:
+        while self._group is not None:
             for run in list(self._active.values()):
                 if run.live is None:
                     continue
@@ -227,24 +227,25 @@ class RunSupervisor:
             await asyncio.sleep(_PATROL_PERIOD_S)
 
     async def _checkpoint(self) -> None:
-        while True:
+        while self._group is not None:
             await asyncio.sleep(_CHECKPOINT_PERIOD_S)
             live = [run.record.id for run in self._active.values() if run.live is not None]
             with suppress(PolymodalError):
                 await self._ports.journal.checkpoint(live)
 
     async def _adopt_orphans(self) -> None:
-        while True:
+        # Not for ever: a cancel may be lost in a driver that was giving up a connection anyway.
+        while self._group is not None:
             await asyncio.sleep(_ORPHAN_PERIOD_S)
-            group = self._group
-            if group is None or not self._peers.hears:
+            if not self._peers.hears:
                 continue
             try:
                 orphans = await self._ports.responses.unfinished(self._alive())
             except PolymodalError as error:
                 _log.warning("orphans not looked for", extra={"code": error.code})
                 continue
-            for orphan in self._ripe(orphans):
+            group = self._group
+            for orphan in self._ripe(orphans) if group is not None else ():
                 self._adopting.add(orphan.record.id)
                 group.create_task(self._adopt(orphan, group))
 
