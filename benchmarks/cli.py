@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     except (BadWorkload, BadResult, NotAvailable, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return _INTERRUPTED
     return code
 

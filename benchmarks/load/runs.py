@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -63,12 +64,16 @@ class Done:
 
 
 async def carry_out(plan: Plan, targets: Sequence[Target], progress: Progress) -> Done:
-    """Start, measure in turn, stop.
+    """Start, measure in turn, stop; also when this process is told to end.
 
     Raises:
+        asyncio.CancelledError: it was.
         NotAvailable: a target was lost on the way.
     """
     unavailable: dict[str, str] = {}
+    if (task := asyncio.current_task()) is not None:
+        # Or the servers that were started would outlive it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
         ready: list[Target] = []
         for target in targets:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from benchmarks.load.results import Result
@@ -232,6 +233,30 @@ def test_targets_are_compared_and_shown(
     shown = page.read_text()
     assert shown.count("<svg") >= 6
     assert "http://" not in shown.replace(bench.url, "")
+
+
+def test_ending_the_tester_ends_what_it_started() -> None:
+    words = ["compare", "--target", "bare=bare", "--concurrency", "1", "--duration", "600"]
+    with subprocess.Popen([sys.executable, "-m", "serve.cli", "bench", *words]) as tester:
+        try:
+            started = _until_busy(tester.pid)
+            tester.terminate()
+            assert tester.wait(30) == 130
+        finally:
+            tester.kill()
+    assert len(started) == 2
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+
+
+def _until_busy(pid: int) -> list[psutil.Process]:
+    """The server and its engine, once they are there."""
+    for _ in range(600):
+        family = psutil.Process(pid).children(recursive=True)
+        if len(family) == 2:
+            return family
+        time.sleep(0.05)
+    pytest.fail("nothing was started")
 
 
 @pytest.mark.models
