@@ -23,6 +23,7 @@ from tests.fixtures.running import ECHO, Running
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
 _ANSWER_LIMIT_MS = 90_000
+_AWAY_LIMIT_MS = 15_000
 # Counts how often the last answer on the page became shorter from one frame to the next.
 _WATCH_FOR_LOST_TEXT = """() => {
   let before = 0;
@@ -143,13 +144,19 @@ async def test_a_page_goes_on_by_itself_on_another_ingress(
     await page.close()
 
 
-async def test_two_tabs_show_one_answer(person: BrowserContext, target: Target) -> None:
+async def test_two_tabs_show_one_answer_over_a_network_that_goes_and_comes(
+    person: BrowserContext, target: Target
+) -> None:
     await target.until_whole()
     first, second = await person.new_page(), await person.new_page()
     await first.goto("/")
     await _ask(first)
     await second.goto(first.url)
     await expect(second.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    await person.set_offline(True)
+    for page in (first, second):
+        await expect(page.get_by_text("Reconnecting")).to_be_visible(timeout=_AWAY_LIMIT_MS)
+    await person.set_offline(False)
     assert await _answer(first) == _WORDS
     assert await _answer(second) == _WORDS
     await first.close()

@@ -103,6 +103,16 @@ describe("the line to the server", () => {
     line.close();
   });
 
+  it("gives up a connection whose network has gone", () => {
+    busy = false;
+    const line = openChatSocket("ws://x", listeners);
+    PlayedSocket.last.open();
+    window.dispatchEvent(new Event("offline"));
+    vi.advanceTimersByTime(3_000);
+    expect(listeners.onLost).toHaveBeenCalledOnce();
+    line.close();
+  });
+
   it("stays away once signed out or closed", () => {
     const line = openChatSocket("ws://x", listeners);
     PlayedSocket.last.open();

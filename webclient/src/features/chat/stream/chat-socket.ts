@@ -133,6 +133,8 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
     else ping();
   };
   window.addEventListener("online", comeBackNow);
+  // Browsers keep a connection whose network has gone: only silence tells.
+  window.addEventListener("offline", ping);
   document.addEventListener("visibilitychange", comeBackNow);
 
   connect();
@@ -143,6 +145,7 @@ export function openChatSocket(url: string, listeners: Listeners): ChatSocket {
       clearTimeout(retry);
       clearInterval(watch);
       window.removeEventListener("online", comeBackNow);
+      window.removeEventListener("offline", ping);
       document.removeEventListener("visibilitychange", comeBackNow);
       leave();
     },
