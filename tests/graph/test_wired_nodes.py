@@ -20,9 +20,10 @@ from deployments.image_encoder import ImageEncoderReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
 from graphs.online.active_run import RunPorts
+from graphs.online.peers import Peers, this_process
 from graphs.online.perceive import Perceiver
 from graphs.online.runs import RunSupervisor
-from graphs.stores import ReplicaLog, ReplicaObjects
+from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
 from serve.config.settings import Settings, load_settings
 from serve.domain.asks import Ask
 from serve.domain.catalogue import ServedModel
@@ -46,8 +47,8 @@ from serve.storage.postgres.pool import Database
 from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
-from serve.storage.redis.stream_log import RedisStreamLog
-from tests.fixtures.scripted import NoIndex, ScriptedEars
+from serve.storage.redis.streams import RedisStreams
+from tests.fixtures.scripted import AlwaysOpen, NoIndex, ScriptedEars
 
 # Ray, vLLM, torch and transformers warn about themselves while they load and run.
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
@@ -157,8 +158,9 @@ def generator(settings: Settings, seeing_spec: ModelSpec) -> Iterator[GeneratorC
         "Generator",
         GeneratorReplica,
         seeing_spec,
+        partial(ReplicaJournal, settings.redis_url),
+        partial(ReplicaNotices, settings.redis_url),
         "",
-        partial(ReplicaLog, settings.redis_url),
         str(settings.feature_dir),
     )
     yield GeneratorClient(handle, node="generator", timeout_s=60)
@@ -172,12 +174,12 @@ async def runs(
 ) -> AsyncIterator[RunSupervisor]:
     redis = connect(settings.redis_url)
     objects = LocalObjectStore(settings.home / "objects")
-    async with await RedisStreamLog.open(settings.redis_url) as log:
+    async with await RedisStreams.connect(settings.redis_url) as streams:
         ports = RunPorts(
             responses=PostgresResponses(database),
             conversations=PostgresConversations(database),
             assets=PostgresAssets(database),
-            log=log,
+            journal=streams.journal,
             perceiving=Perceiver(
                 images=images,
                 sounds=ScriptedEars(),
@@ -192,8 +194,11 @@ async def runs(
                     name="tiny-vision", role="generator", revision="1", sees_pictures=True
                 )
             },
+            admission=AlwaysOpen(),
         )
-        async with RunSupervisor(ports, timeout_s=60).running() as supervisor:
+        peers = Peers(streams.notices, this_process("ingress"))
+        supervisor = RunSupervisor(ports, peers, streams.notices, timeout_s=60)
+        async with peers.met(), supervisor.running():
             yield supervisor
     await redis.aclose()
 
@@ -243,16 +248,19 @@ async def test_cancelling_a_call_frees_the_sequence(
         model="tiny-vision",
         messages=(ChatMessage(role="user", parts=(TextPart("Go on."),)),),
         sampling=Sampling(max_output_tokens=900, temperature=1),
-        first_seq=0,
     )
-    async with await RedisStreamLog.open(settings.redis_url) as log:
+    async with (
+        await RedisStreams.connect(settings.redis_url) as streams,
+        streams.journal.open("resp_cancelled", is_new=True) as live,
+    ):
         call = asyncio.ensure_future(generator.generate(request))
-        async for _ in log.follow("resp_cancelled"):
-            break
+        version = 0
+        while not live.fold.has_output:
+            version = await live.changed(version)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         await asyncio.sleep(0.5)
-        written = len(await log.read("resp_cancelled"))
+        written = live.fold.next_seq
         await asyncio.sleep(0.5)
-        assert len(await log.read("resp_cancelled")) == written
+        assert live.fold.next_seq == written
