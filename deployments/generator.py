@@ -45,8 +45,9 @@ _log = logging.getLogger(__name__)
 
 # What an answer may take when the caller does not say: small models rarely stop by themselves.
 _DEFAULT_OUTPUT_TOKENS: Final = 1024
-# Long enough for the errors of the answers in flight to reach those who wait for them.
-_LAST_WORDS_S: Final = 0.25
+_DEAD: Final = "the generator's engine died; try again"
+# Long enough for an error to travel to those who wait for an answer.
+_LAST_WORDS_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ class _Job:
     prompt: dict[str, Any]
     params: SamplingParams
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _InWork:
+    """A response in the engine. ``lifeline`` ends its call: some of vLLM's waits never would."""
+
+    response_id: str
+    lifeline: asyncio.Timeout
 
 
 class GeneratorReplica:
@@ -83,17 +92,18 @@ class GeneratorReplica:
         # One thread: a fast tokenizer may not be used by two at a time.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._publisher: StepPublisher | None = None
-        # Response ids by the engine's request ids.
-        self._in_work: dict[str, str] = {}
+        # By the engine's request ids.
+        self._in_work: dict[str, _InWork] = {}
         self._rate = Rate()
         self._pulse = Pulse(
             open_notices,
             model=spec.name,
-            working_on=self._in_work.values,
+            working_on=lambda: [each.response_id for each in self._in_work.values()],
             load=self._load,
             stop=self._stop,
         )
         self._life: asyncio.Task[None] | None = None
+        self._is_dead = False
         self._is_shut_down = False
         _log.info(
             "generator ready",
@@ -115,7 +125,7 @@ class GeneratorReplica:
             try:
                 await self._run(request.response_id, job)
             except EngineDeadError as error:
-                raise EngineDead("the generator's engine died; try again") from error
+                raise EngineDead(_DEAD) from error
             except VLLMClientError as error:
                 raise InvalidRequest(str(error)) from error
             except EngineGenerateError as error:
@@ -139,7 +149,7 @@ class GeneratorReplica:
         try:
             await self._llm.check_health()
         except EngineDeadError as error:
-            raise EngineDead("the generator's engine died") from error
+            raise EngineDead(_DEAD) from error
 
     async def ping(self) -> str:
         """The model's name, if its engine lives."""
@@ -167,15 +177,20 @@ class GeneratorReplica:
     # --- the replica's own life -----------------------------------------------------------------
 
     def live(self) -> None:
-        """Beat, and watch the engine, from the first call on in the loop that runs this one."""
+        """Beat, and watch the engine, from the first call on in the loop that runs this one.
+
+        Raises ``EngineDead`` when it is already known to be.
+        """
+        if self._is_dead:
+            raise EngineDead(_DEAD)
         if self._life is None:
             self._life = asyncio.get_running_loop().create_task(self._live())
 
     async def _live(self) -> None:
         """Ends with the engine, and the process with it: so routers drop the replica at once."""
-        pulse = asyncio.get_running_loop().create_task(self._pulse.live())
+        loop = asyncio.get_running_loop()
+        beside = [loop.create_task(self._pulse.live()), loop.create_task(self._engine.tie())]
         try:
-            await self._engine.tie()
             await end_when_hung(
                 self._engine.pid,
                 self._spec.traits.hang_after_s,
@@ -183,17 +198,19 @@ class GeneratorReplica:
                 n_steps=lambda: self._engine.stats.n_steps,
             )
         finally:
-            pulse.cancel()
+            for task in beside:
+                task.cancel()
         if not self._is_shut_down:
-            _log.error(
-                "the engine is dead, and this replica ends", extra={"model": self._spec.name}
-            )
+            _log.error("engine dead, replica ends", extra={"model": self._spec.name})
+            self._is_dead = True
+            for job in self._in_work.values():
+                job.lifeline.reschedule(loop.time())
             await asyncio.sleep(_LAST_WORDS_S)
             end_this_process()
 
     async def _stop(self, response_id: str) -> None:
         """Have the engine end its sequences of a response; their calls then return."""
-        ids = [engine_id for engine_id, each in self._in_work.items() if each == response_id]
+        ids = [id_ for id_, each in self._in_work.items() if each.response_id == response_id]
         if ids:
             await self._llm.abort(ids)
 
@@ -304,17 +321,20 @@ class GeneratorReplica:
         await self._stop(response_id)
         engine_id = f"{response_id}-{secrets.token_hex(4)}"
         publisher = self._published()
-        self._in_work[engine_id] = response_id
         try:
-            async with aclosing(self._llm.generate(job.prompt, job.params, engine_id)) as outputs:
-                async for output in outputs:
-                    job.answer.take(output)
-                    if job.answer.is_over:
-                        return
-                    if publisher.is_full:
-                        await publisher.next_append()
+            async with asyncio.timeout(None) as lifeline:
+                self._in_work[engine_id] = _InWork(response_id, lifeline)
+                async with aclosing(self._llm.generate(job.prompt, job.params, engine_id)) as steps:
+                    async for output in steps:
+                        job.answer.take(output)
+                        if job.answer.is_over:
+                            return
+                        if publisher.is_full:
+                            await publisher.next_append()
+        except TimeoutError as error:
+            raise EngineDead(_DEAD) from error
         finally:
-            del self._in_work[engine_id]
+            self._in_work.pop(engine_id, None)
 
 
 def _given(sampling: Sampling) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from serve.domain.journal import Beat, CancelAsked, Restarted, Wrote
 from serve.domain.messages import (
     ChatMessage,
     FinishReason,
+    Generated,
     GenerationRequest,
     Sampling,
     TextDelta,
@@ -34,7 +35,7 @@ from serve.domain.messages import (
     ToolSpec,
 )
 from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
-from tests.fixtures.answers import answer, check_all_cuts, resumed
+from tests.fixtures.answers import answer, begun, check_all_cuts, resumed
 from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
 
 # vLLM, torch and transformers warn about themselves while they load and run.
@@ -122,7 +123,7 @@ async def long_answers(
     ]
     async with asyncio.timeout(60):
         for request in requests:
-            await anext(journal.follow(request.response_id))
+            await begun(journal, request.response_id)
     yield tasks
     for task in tasks:
         task.cancel()
@@ -343,7 +344,7 @@ async def test_whoever_asks_for_it_can_stop_an_answer(
     sampling = Sampling(max_output_tokens=4000, temperature=1.0)
     request = ask("stop me", sampling=sampling)
     task = asyncio.get_running_loop().create_task(answer(generator, journal, request))
-    await anext(journal.follow(request.response_id))
+    await begun(journal, request.response_id)
     await notices.send(CancelAsked("resp_of_somebody_else"))
     await notices.send(CancelAsked(request.response_id))
     seen = await task
@@ -357,7 +358,7 @@ async def test_a_resubmitted_answer_replaces_its_ghost(
     sampling = Sampling(max_output_tokens=4000, temperature=1.0)
     request = ask("ghost", sampling=sampling)
     ghost = asyncio.get_running_loop().create_task(generator.generate(request))
-    await anext(journal.follow(request.response_id))
+    await begun(journal, request.response_id)
     await journal.append([Restarted(request.response_id, 1, 2)])
     fold = journal.fold(request.response_id)
     again = replace(
@@ -395,7 +396,7 @@ async def test_a_storm_of_cancels_leaves_nothing_running(
     # The engine itself says so as soon as it steps again.
     request = ask("after", sampling=sampling)
     one = loop.create_task(generator.generate(request))
-    await anext(journal.follow(request.response_id))
+    await begun(journal, request.response_id)
     alone = await generator.record_autoscaling_stats()
     one.cancel()
     assert (alone["running"], alone["waiting"]) == (1, 0)
@@ -508,7 +509,7 @@ async def test_a_required_tool_is_called_with_valid_arguments(
     assert seen.text == ""
     # What follows a call that must be the only one is not waited for.
     events = [entry.event for entry in journal.fold(request.response_id).entries]
-    assert [type(event) for event in events[:2]] == [ToolCallStarted, ToolArgumentsDelta]
+    assert [type(e) for e in events[1:]] == [ToolCallStarted, ToolArgumentsDelta, Generated]
 
 
 @pytest.mark.parametrize(
