@@ -97,6 +97,8 @@ class GraphProcess:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_DEDUP_LOGS": "0",
             "RAY_prestart_worker_first_driver": "0",
+            # Ray would run replicas at 15: whatever else runs on the machine would hold up answers.
+            "RAY_worker_niceness": "0",
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             # On Linux as well, this is what makes the one node known as 127.0.0.1 and keeps every
             # server of Ray on loopback; an address given to ray.init is replaced by the public one.
