@@ -19,17 +19,21 @@ Header = tuple[bytes, bytes]
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 
-_SECURITY_HEADERS: Final = {
-    b"content-security-policy": (
+_NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+# Nothing that a browser would show as a page: the other headers have no say there.
+_DATA_TYPES: Final = frozenset({b"application/json", b"text/event-stream; charset=utf-8"})
+_PAGE_HEADERS: Final = (
+    _NO_SNIFFING,
+    (
+        b"content-security-policy",
         b"default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
         b"connect-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
-        b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+        b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
     ),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-opener-policy": b"same-origin",
-    b"permissions-policy": b"microphone=(self), camera=(self)",
-}
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"microphone=(self), camera=(self)"),
+)
 
 
 class RequestEnvelope:
@@ -84,11 +88,11 @@ class RequestEnvelope:
 
 
 def _security_headers(own: Iterable[Header]) -> Iterable[Header]:
-    """Those that the reply does not set by itself."""
-    names = {name for name, _ in own}
-    if names.isdisjoint(_SECURITY_HEADERS):
-        return _SECURITY_HEADERS.items()
-    return [header for header in _SECURITY_HEADERS.items() if header[0] not in names]
+    """Those that this reply needs and does not set by itself."""
+    reply = dict(own)
+    if reply.get(b"content-type") in _DATA_TYPES:
+        return (_NO_SNIFFING,)
+    return [header for header in _PAGE_HEADERS if header[0] not in reply]
 
 
 def _id_and_length(scope: Scope) -> tuple[bytes, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from serve.domain.ports import RateDecision
 
@@ -28,8 +28,7 @@ class SharedRateLimits(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeasedDecision:
+class LeasedDecision(NamedTuple):
     """``domain.ports.RateDecision`` of a request that a lease allowed."""
 
     allowed: bool
