@@ -240,7 +240,9 @@ class RunSupervisor:
             if not self._peers.hears:
                 continue
             try:
-                orphans = await self._ports.responses.unfinished(self._alive())
+                # Ours too: a commit whose answer was lost on its way is a promise all the same.
+                others = self._alive() - {self._peers.my_id}
+                orphans = await self._ports.responses.unfinished(others, known=self._active)
             except PolymodalError as error:
                 _log.warning("orphans not looked for", extra={"code": error.code})
                 continue
@@ -265,17 +267,20 @@ class RunSupervisor:
             if orphan.record.id not in self._active
             and orphan.record.id not in self._adopting
             and (
-                self._peers.was_heard(orphan.supervisor)
+                self._is_known_dead(orphan.supervisor)
                 or now - self._orphan_since_s[orphan.record.id] > self._peers.silent_after_s
             )
         ]
+
+    def _is_known_dead(self, supervisor: str) -> bool:
+        return self._peers.was_heard(supervisor) and supervisor != self._peers.my_id
 
     async def _adopt(self, orphan: Unfinished, group: asyncio.TaskGroup) -> None:
         """Claim it; of several who do, the first in the journal has it."""
         response_id = orphan.record.id
         try:
             async with self._ports.journal.open(response_id) as live:
-                if live.fold.supervisor in self._alive():
+                if live.fold.supervisor in self._alive() - {self._peers.my_id}:
                     # Another one was quicker, and the row does not say so yet.
                     return
                 term = live.fold.term + 1

@@ -423,8 +423,10 @@ class Responses(Protocol):
         """A queued response is in progress now."""
         ...
 
-    async def unfinished(self, supervisors_alive: Iterable[str]) -> tuple[Unfinished, ...]:
-        """Responses in flight whose supervisor is none of these, oldest first."""
+    async def unfinished(
+        self, supervisors_alive: Iterable[str], *, known: Iterable[str] = ()
+    ) -> tuple[Unfinished, ...]:
+        """Responses in flight, oldest first, but for the known ones and those of these."""
         ...
 
     async def take_over(self, response_id: str, supervisor: str) -> None:

@@ -23,7 +23,7 @@ from serve.domain.errors import (
 from serve.domain.journal import Adopted, Ended, Restarted
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import Failed, Finished, FinishReason, StageFinished, TextDelta
-from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
+from serve.domain.records import Caller, Item, JsonObject, ResponseRecord, ResponseStatus
 from serve.storage.local_objects import LocalObjectStore
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
@@ -328,6 +328,26 @@ async def test_a_database_that_is_away_delays_the_end_only(
         assert (await run.finished()).status is ResponseStatus.COMPLETED
     assert away.n_refused == 2
     assert _text(await PostgresResponses(database).get(ada, run.record.id)) == "Hello there"
+
+
+async def test_a_commit_whose_answer_was_lost_is_kept_as_a_promise(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    class Deaf(PostgresResponses):
+        async def begin(
+            self, caller: Caller, record: ResponseRecord, *, supervisor: str, plan: JsonObject
+        ) -> None:
+            await super().begin(caller, record, supervisor=supervisor, plan=plan)
+            raise StoreUnavailable("the connection broke after the commit")
+
+    generator = ScriptedGenerator(bus.journal)
+    async with supervised(database, bus, cache, generator, responses=Deaf(database)) as runs:
+        with pytest.raises(StoreUnavailable):
+            await runs.start(ada, replace(_ask(), response_id="resp_promised"))
+        told = [entry async for batch in runs.follow("resp_promised") for entry in batch]
+        kept = await PostgresResponses(database).get(ada, "resp_promised")
+    assert kept.log == tuple(told)
+    assert _text(kept) == "Hello there"
 
 
 async def test_what_cannot_be_committed_is_not_made(

@@ -126,9 +126,13 @@ class PostgresResponses:
         """A queued response is in progress now; harmless for any other."""
         await self._database.rows(self._sql["mark_started"], response_id)
 
-    async def unfinished(self, supervisors_alive: Iterable[str]) -> tuple[Unfinished, ...]:
-        """Responses in flight whose supervisor is none of these, oldest first."""
-        rows = await self._database.rows(self._sql["unfinished"], list(supervisors_alive))
+    async def unfinished(
+        self, supervisors_alive: Iterable[str], *, known: Iterable[str] = ()
+    ) -> tuple[Unfinished, ...]:
+        """Responses in flight but for the known ones and those of these supervisors."""
+        rows = await self._database.rows(
+            self._sql["unfinished"], list(supervisors_alive), list(known)
+        )
         return tuple(
             Unfinished(record=_record(row), supervisor=row["supervisor"], plan=row["plan"])
             for row in rows

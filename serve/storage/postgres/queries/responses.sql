@@ -49,7 +49,8 @@ UPDATE responses SET status = 'in_progress' WHERE id = $1 AND status = 'queued';
 
 -- unfinished --
 SELECT * FROM responses
- WHERE status IN ('queued', 'in_progress') AND supervisor <> ALL ($1::text[])
+ WHERE status IN ('queued', 'in_progress')
+   AND supervisor <> ALL ($1::text[]) AND id <> ALL ($2::text[])
  ORDER BY created_at;
 
 -- take_over --
