@@ -140,9 +140,9 @@ class EchoGenerator:
             for answer in running:
                 answer.say_more()
 
-    async def _stop(self, response_id: str) -> None:
+    async def _stop(self, response_id: str, before_epoch: int) -> None:
         for answer in self._running.values():
-            if answer.response_id == response_id:
+            if answer.response_id == response_id and answer.epoch < before_epoch:
                 answer.end(FinishReason.CANCELLED)
 
     def _response_ids(self) -> list[str]:
@@ -169,6 +169,7 @@ class _EchoAnswer:
         self, request: GenerationRequest, writer: ResponseWriter, *, n_prompt: int
     ) -> None:
         self.response_id = request.response_id
+        self.epoch = request.epoch
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer = writer
         self._n_prompt = n_prompt

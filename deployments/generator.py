@@ -64,6 +64,7 @@ class _InWork:
     """A response in the engine. ``lifeline`` ends its call: some of vLLM's waits never would."""
 
     response_id: str
+    epoch: int
     lifeline: asyncio.Timeout
 
 
@@ -123,7 +124,7 @@ class GeneratorReplica:
             job.answer.end_complete()
         else:
             try:
-                await self._run(request.response_id, job)
+                await self._run(request, job)
             except EngineDeadError as error:
                 raise EngineDead(_DEAD) from error
             except VLLMClientError as error:
@@ -208,9 +209,13 @@ class GeneratorReplica:
             await asyncio.sleep(_LAST_WORDS_S)
             end_this_process()
 
-    async def _stop(self, response_id: str) -> None:
-        """Have the engine end its sequences of a response; their calls then return."""
-        ids = [id_ for id_, each in self._in_work.items() if each.response_id == response_id]
+    async def _stop(self, response_id: str, before_epoch: int) -> None:
+        """Have the engine end older sequences of a response; their calls then return."""
+        ids = [
+            engine_id
+            for engine_id, each in self._in_work.items()
+            if each.response_id == response_id and each.epoch < before_epoch
+        ]
         if ids:
             await self._llm.abort(ids)
 
@@ -316,14 +321,14 @@ class GeneratorReplica:
             "multi_modal_uuids": {"image": keys},
         }
 
-    async def _run(self, response_id: str, job: _Job) -> None:
+    async def _run(self, request: GenerationRequest, job: _Job) -> None:
         # A resubmitted response may meet its own ghost, which need not go on.
-        await self._stop(response_id)
-        engine_id = f"{response_id}-{secrets.token_hex(4)}"
+        await self._stop(request.response_id, request.epoch)
+        engine_id = f"{request.response_id}-{secrets.token_hex(4)}"
         publisher = self._published()
         try:
             async with asyncio.timeout(None) as lifeline:
-                self._in_work[engine_id] = _InWork(response_id, lifeline)
+                self._in_work[engine_id] = _InWork(request.response_id, request.epoch, lifeline)
                 async with aclosing(self._llm.generate(job.prompt, job.params, engine_id)) as steps:
                     async for output in steps:
                         job.answer.take(output)

@@ -14,7 +14,7 @@ from typing import Final
 
 from serve.domain.errors import PolymodalError
 from serve.domain.ids import new_id
-from serve.domain.journal import BEAT_PERIOD_S, Beat, CancelAsked
+from serve.domain.journal import BEAT_PERIOD_S, Beat, Superseded
 from serve.domain.ports import Notices
 from serve.observability.processes import process_stat
 
@@ -54,12 +54,13 @@ class Pulse:
         model: str,
         working_on: Callable[[], Iterable[str]],
         load: Callable[[], dict[str, float]],
-        stop: Callable[[str], Awaitable[None]],
+        stop: Callable[[str, int], Awaitable[None]],
     ) -> None:
-        """``working_on``: ids of the responses in work. ``stop`` gets such ids.
+        """``working_on``: ids of the responses in work.
 
-        Whoever called for a response may be dead, and who adopted it has no call to cancel: so
-        the replica listens itself for those that are to be stopped.
+        ``stop`` gets a response id and the first epoch that counts. Whoever called for a response
+        may be dead, and who adopted it has no call to cancel: so the replica listens itself for
+        the work that nobody wants any more.
         """
         self._notices = open_notices()
         self._stop = stop
@@ -92,8 +93,8 @@ class Pulse:
                 async with aclosing(self._notices.listen()) as batches:
                     async for batch in batches:
                         for notice in batch:
-                            if isinstance(notice, CancelAsked):
-                                await self._stop(notice.response_id)
+                            if isinstance(notice, Superseded):
+                                await self._stop(notice.response_id, notice.epoch)
             except PolymodalError as error:
                 _log.warning("notices unheard", extra={"code": error.code})
                 await asyncio.sleep(BEAT_PERIOD_S)

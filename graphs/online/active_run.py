@@ -17,6 +17,7 @@ from serve.domain.ports import (
     ImageEncoder,
     Journal,
     LiveResponse,
+    Notices,
     Responses,
 )
 from serve.domain.records import Caller, Item, ResponseRecord
@@ -90,6 +91,7 @@ class RunPorts:
     conversations: Conversations
     assets: Assets
     journal: Journal
+    notices: Notices
     perceiving: Perceiving
     images: ImageEncoder
     generators: Mapping[str, Generator]

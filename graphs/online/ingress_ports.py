@@ -169,15 +169,14 @@ class _Ports:
                 conversations=conversations,
                 assets=assets,
                 journal=streams.journal,
+                notices=streams.notices,
                 perceiving=perceiver,
                 images=self._images,
                 generators=self._generators,
                 models={model.name: model for model in self._models.models},
                 admission=desk,
             )
-            supervisor = RunSupervisor(
-                run_ports, peers, streams.notices, timeout_s=settings.request_timeout_s
-            )
+            supervisor = RunSupervisor(run_ports, peers, timeout_s=settings.request_timeout_s)
             await stack.enter_async_context(peers.met())
             runs = await stack.enter_async_context(supervisor.running())
             yield IngressPorts(

@@ -24,7 +24,7 @@ from serve.domain.errors import (
     PolymodalError,
     StoreUnavailable,
 )
-from serve.domain.journal import FIRST_TERM, Ended, ResponseFold, Restarted
+from serve.domain.journal import FIRST_TERM, Ended, ResponseFold, Restarted, Superseded
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import (
     AudioPerception,
@@ -140,6 +140,8 @@ class ResponseMaker:
         epoch = run.fold.epoch + 1
         await self._ports.journal.append([Restarted(run.record.id, run.term, epoch)])
         await self._until(run, lambda fold: fold.epoch >= epoch)
+        with suppress(StoreUnavailable):
+            await self._ports.notices.send(Superseded(run.record.id, epoch))
 
     async def _until(self, run: ActiveRun, holds: Callable[[ResponseFold], bool]) -> None:
         version = 0

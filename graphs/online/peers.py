@@ -20,6 +20,7 @@ from serve.domain.journal import (
     Beat,
     CancelAsked,
     CredentialRevoked,
+    Superseded,
 )
 from serve.domain.ports import Notices
 from serve.observability.processes import process_stat
@@ -189,6 +190,8 @@ class Peers:
                                     _tell(self._on_cancel, response_id)
                                 case CredentialRevoked(revoked_id):
                                     _tell(self._on_revoked, revoked_id)
+                                case Superseded():
+                                    pass  # for generators
             except PolymodalError as error:
                 _log.warning("notices unheard", extra={"code": error.code})
                 await asyncio.sleep(_RETRY_S)

@@ -21,7 +21,6 @@ from serve.domain.errors import Conflict, EngineDead, NotFound, PolymodalError
 from serve.domain.ids import new_id
 from serve.domain.journal import Adopted, CancelAsked, ResponseFold
 from serve.domain.messages import LogEntry
-from serve.domain.ports import Notices
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus, Scope, Unfinished
 from serve.observability.logging import request_id
 from serve.observability.metrics import RESPONSES_IN_FLIGHT
@@ -41,12 +40,9 @@ _SETTLE_POLL_S = 0.05
 class RunSupervisor:
     """``domain.asks.Runs``. Runs belong to it, not to the HTTP request that asked."""
 
-    def __init__(
-        self, ports: RunPorts, peers: Peers, notices: Notices, *, timeout_s: float
-    ) -> None:
+    def __init__(self, ports: RunPorts, peers: Peers, *, timeout_s: float) -> None:
         self._ports = ports
         self._peers = peers
-        self._notices = notices
         self._maker = ResponseMaker(ports, peers, timeout_s=timeout_s)
         self._active: dict[str, ActiveRun] = {}
         self._adopting: set[str] = set()
@@ -128,7 +124,7 @@ class RunSupervisor:
             with suppress(PolymodalError):
                 return await run.finished()
         else:
-            await self._notices.send(CancelAsked(response_id))
+            await self._ports.notices.send(CancelAsked(response_id))
         return await self._once_settled(caller, response_id)
 
     def _cancel_asked(self, response_id: str) -> None:

@@ -191,13 +191,21 @@ class CancelAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """Nothing that a generator writes of this response before ``epoch`` counts: stop."""
+
+    response_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialRevoked:
     """A key, a session, or all sessions of a user, not to be believed from memory any more."""
 
     id: str
 
 
-Notice = Beat | CancelAsked | CredentialRevoked
+Notice = Beat | CancelAsked | Superseded | CredentialRevoked
 
 BEAT_PERIOD_S = 0.5
 # A process that missed this many seconds of beats is given up; its work goes on elsewhere.

@@ -21,6 +21,7 @@ from serve.domain.journal import (
     Notice,
     ResponseFold,
     Restarted,
+    Superseded,
     Wrote,
 )
 from serve.domain.messages import (
@@ -294,6 +295,8 @@ def decode_notice(encoded: bytes) -> Notice:
                 )
             case ["CancelAsked", str(response_id)]:
                 return CancelAsked(response_id)
+            case ["Superseded", str(response_id), int(epoch)]:
+                return Superseded(response_id, epoch)
             case ["CredentialRevoked", str(revoked_id)]:
                 return CredentialRevoked(revoked_id)
             case _:
@@ -309,6 +312,8 @@ def _notice_fields(notice: Notice) -> tuple[object, ...]:
             return (*process, notice.started_ticks, notice.response_ids, notice.load)
         case CancelAsked():
             return (notice.response_id,)
+        case Superseded():
+            return (notice.response_id, notice.epoch)
         case CredentialRevoked():
             return (notice.id,)
         case _:

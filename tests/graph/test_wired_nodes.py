@@ -180,6 +180,7 @@ async def runs(
             conversations=PostgresConversations(database),
             assets=PostgresAssets(database),
             journal=streams.journal,
+            notices=streams.notices,
             perceiving=Perceiver(
                 images=images,
                 sounds=ScriptedEars(),
@@ -197,7 +198,7 @@ async def runs(
             admission=AlwaysOpen(),
         )
         peers = Peers(streams.notices, this_process("ingress"))
-        supervisor = RunSupervisor(ports, peers, streams.notices, timeout_s=60)
+        supervisor = RunSupervisor(ports, peers, timeout_s=60)
         async with peers.met(), supervisor.running():
             yield supervisor
     await redis.aclose()

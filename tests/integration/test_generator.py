@@ -21,7 +21,7 @@ from serve.domain.errors import (
     StoreUnavailable,
     UnknownModel,
 )
-from serve.domain.journal import Beat, CancelAsked, Restarted, Wrote
+from serve.domain.journal import Beat, Restarted, Superseded, Wrote
 from serve.domain.messages import (
     ChatMessage,
     FinishReason,
@@ -337,7 +337,7 @@ async def test_a_cancelled_call_frees_its_place_in_the_engine(
     assert {r.response_id for batch in journal.appends for r in batch} == {request.response_id}
 
 
-async def test_whoever_asks_for_it_can_stop_an_answer(
+async def test_work_that_does_not_count_any_more_is_stopped(
     generator: GeneratorReplica, journal: RecordedJournal, notices: RecordedNotices
 ) -> None:
     await heard_beat(notices, lambda _: True)  # by now it listens, too
@@ -345,8 +345,8 @@ async def test_whoever_asks_for_it_can_stop_an_answer(
     request = ask("stop me", sampling=sampling)
     task = asyncio.get_running_loop().create_task(answer(generator, journal, request))
     await begun(journal, request.response_id)
-    await notices.send(CancelAsked("resp_of_somebody_else"))
-    await notices.send(CancelAsked(request.response_id))
+    await notices.send(Superseded("resp_of_somebody_else", 2))
+    await notices.send(Superseded(request.response_id, 2))
     seen = await task
     assert seen.reason is FinishReason.CANCELLED
     assert seen.text

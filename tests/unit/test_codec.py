@@ -105,7 +105,7 @@ def test_damaged_records_are_told_from_sound_ones(damaged: object) -> None:
 
 @pytest.mark.parametrize(
     "damaged", [b"", b"{", b"[]", b"null", b"7", b'["Martian",1]', b'["Beat",1]',
-                b'["CancelAsked",7]', b'["Beat","p","k","h",1,2,[],[]]'],
+                b'["CancelAsked",7]', b'["Superseded","r"]', b'["Beat","p","k","h",1,2,[],[]]'],
 )  # fmt: skip
 def test_damaged_notices_are_told_from_sound_ones(damaged: bytes) -> None:
     with pytest.raises(UnknownForm):

@@ -11,7 +11,7 @@ import pytest
 
 from deployments.echo_generator import EchoGenerator, echo_text
 from serve.domain.errors import StoreUnavailable, UnknownModel
-from serve.domain.journal import Beat, CancelAsked, Restarted, Wrote
+from serve.domain.journal import Beat, Restarted, Superseded, Wrote
 from serve.domain.messages import (
     ChatMessage,
     FinishReason,
@@ -131,13 +131,14 @@ async def test_a_cancelled_answer_says_no_more(
     assert journal.fold("r").next_seq == n_said
 
 
-async def test_whoever_asks_for_it_can_stop_an_answer(
+async def test_work_that_does_not_count_any_more_is_stopped(
     echo: EchoGenerator, journal: RecordedJournal, notices: RecordedNotices
 ) -> None:
     task = asyncio.get_running_loop().create_task(echo.generate(ask(n_tokens=10_000)))
     await anext(journal.follow("r"))
-    await notices.send(CancelAsked("another"))
-    await notices.send(CancelAsked("r"))
+    await notices.send(Superseded("another", 2))
+    await notices.send(Superseded("r", 1))  # its own epoch
+    await notices.send(Superseded("r", 2))
     await task
     generated = journal.fold("r").generated
     assert generated is not None
