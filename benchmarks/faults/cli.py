@@ -63,11 +63,11 @@ def run_faults(options: argparse.Namespace) -> int:
             asyncio.run(_measure(options, installation, console, cells))
         except KeyboardInterrupt:
             console.print("Interrupted: not all rounds were run")
-        # While the service still runs: stopping it may be what is interrupted next.
-        told = {cell: figures(outcomes) if outcomes else None for cell, outcomes in cells.items()}
-        console.print(table(told))
-        path = keep(options.name, _result(options, cells, told))
-        console.print(f"Kept in {path}")
+        finally:
+            # While the service still runs: stopping it may be what is interrupted next.
+            told = {cell: figures(rounds) if rounds else None for cell, rounds in cells.items()}
+            console.print(table(told))
+            console.print(f"Kept in {keep(options.name, _result(options, cells, told))}")
     return 0 if all(_is_clean(each) for each in told.values() if each) else _SOMETHING_LOST
 
 

@@ -9,8 +9,11 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+
+import psutil
 
 from benchmarks.faults.asking import ask
 from benchmarks.faults.ledger import Account, Ledger
@@ -148,10 +151,8 @@ class FaultRounds:
 
     async def run(self, role: Role, fault: Fault, number: int) -> Outcome | None:
         """Hit the ``number``-th of a kind, in turn. None when there is none of that kind."""
-        victims = await asyncio.to_thread(self._target.household.of, role)
-        if not victims:
+        if not self._target.counts[role]:
             return None
-        victim = victims[number % len(victims)]
         round_id = secrets.token_hex(6)
         streams = self._streams(round_id, self._load.n_streams)
         newcomers = Newcomers(self._target.url, self._target.headers, self._load.model)
@@ -160,8 +161,8 @@ class FaultRounds:
                 group.create_task(stream.run(limit_s=self._load.limit_s)) for stream in streams
             ]
             await self._midway(streams)
+            victim = await self._hit(role, fault, number)
             hit_at_s = time.perf_counter()
-            victim.hit(fault)
             watch = group.create_task(self._replaced(victim, hit_at_s))
         was_left_stopped = victim.is_stopped
         if was_left_stopped:
@@ -190,6 +191,17 @@ class FaultRounds:
             account=await ledger.account(round_id, {each.name for each in delivered}),
             abandoned=await ledger.abandoned(),
         )
+
+    async def _hit(self, role: Role, fault: Fault, number: int) -> Member:
+        """Chosen at the last moment: a part may have ended by itself meanwhile."""
+        while True:
+            members = await asyncio.to_thread(self._target.household.of, role)
+            with suppress(psutil.NoSuchProcess):
+                if members:
+                    member = members[number % len(members)]
+                    member.hit(fault)
+                    return member
+            await asyncio.sleep(_LOOK_S)
 
     def _streams(self, round_id: str, n: int) -> Sequence[DurableStream]:
         return [
