@@ -98,6 +98,9 @@ class Pulse:
             except PolymodalError as error:
                 _log.warning("notices unheard", extra={"code": error.code})
                 await asyncio.sleep(BEAT_PERIOD_S)
+            except Exception:  # noqa: BLE001 - one bad notice must not end the beats beside
+                _log.exception("notices unheard")
+                await asyncio.sleep(BEAT_PERIOD_S)
 
     def _now(self) -> Beat:
         return Beat(

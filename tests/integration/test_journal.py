@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from graphs.stores import ReplicaNotices
 from serve.domain.errors import StoreUnavailable
 from serve.domain.journal import (
     Adopted,
@@ -694,6 +695,19 @@ async def test_a_notice_reaches_every_process_that_listens(
         await asyncio.sleep(0.05)
         for notice in (cancel, revoked, BEAT):
             await elsewhere.notices.send(notice)
+
+
+# A replica's connections stay open for the life of its process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_a_replica_hears_notices_beside_what_was_said_before_it_came(
+    streams: RedisStreams, redis_url: str
+) -> None:
+    cancel = CancelAsked(new_id())
+    for notice in (BEAT, cancel):
+        await streams.notices.send(notice)
+    async with aclosing(ReplicaNotices(redis_url).listen()) as batches:
+        assert cancel in await anext(batches)
 
 
 async def test_who_comes_late_hears_of_cancels_and_revocations_but_not_of_old_beats(

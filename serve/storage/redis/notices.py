@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from serve.domain.errors import StoreUnavailable
 from serve.domain.journal import Beat, Notice
 from serve.storage.codec import UnknownForm, decode_notice, encode_notice
-from serve.storage.redis.connection import Rows, patiently
+from serve.storage.redis.connection import Rows, leave_unparsed, patiently
 from serve.storage.redis.tail import Position, StreamTail, id_of
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class RedisNotices:
 
     def __init__(self, commands: Redis, tail: StreamTail, *, patience_s: float) -> None:
         """Takes part in what ``tail`` reads; ``commands`` may be shared."""
+        leave_unparsed(commands, "XRANGE")
         self._commands = commands
         self._tail = tail
         self._patience_s = patience_s
