@@ -83,6 +83,7 @@ class ReplicaNotices:
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
         self._opening = asyncio.Lock()
+        self._context: AbstractAsyncContextManager[RedisNotices] | None = None
         self._notices: RedisNotices | None = None
 
     async def send(self, notice: Notice) -> None:
@@ -97,7 +98,8 @@ class ReplicaNotices:
     async def _opened(self) -> RedisNotices:
         async with self._opening:
             if self._notices is None:
-                self._notices = await connect_notices(self._redis_url)
+                self._context = connect_notices(self._redis_url)
+                self._notices = await self._context.__aenter__()
         return self._notices
 
 

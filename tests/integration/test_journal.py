@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from graphs.stores import ReplicaNotices
 from serve.domain.errors import StoreUnavailable
 from serve.domain.journal import (
     Adopted,
@@ -34,7 +33,7 @@ from serve.domain.messages import Finished, FinishReason, LogEntry, LogEvent, Te
 from serve.domain.ports import Journal, LiveResponse
 from serve.embedded.home import Home
 from serve.embedded.valkey import ValkeyStore
-from serve.storage.redis.streams import RedisStreams
+from serve.storage.redis.streams import RedisStreams, connect_notices
 
 END = Finished(FinishReason.STOP, Usage(output_tokens=1), 1.5)
 
@@ -641,7 +640,7 @@ WRITER = """
 import asyncio, sys
 from serve.domain.journal import *
 from serve.domain.messages import *
-from serve.storage.redis.streams import RedisStreams
+from serve.storage.redis.streams import RedisStreams, connect_notices
 async def main(url, response_id):
     async with await RedisStreams.connect(url) as streams:
         for seq in range(100):
@@ -697,16 +696,13 @@ async def test_a_notice_reaches_every_process_that_listens(
             await elsewhere.notices.send(notice)
 
 
-# A replica's connections stay open for the life of its process.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_a_replica_hears_notices_beside_what_was_said_before_it_came(
     streams: RedisStreams, redis_url: str
 ) -> None:
     cancel = CancelAsked(new_id())
     for notice in (BEAT, cancel):
         await streams.notices.send(notice)
-    async with aclosing(ReplicaNotices(redis_url).listen()) as batches:
+    async with connect_notices(redis_url) as alone, aclosing(alone.listen()) as batches:
         assert cancel in await anext(batches)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Self
 
 from redis.asyncio import Redis
@@ -17,13 +19,18 @@ from serve.storage.redis.tail import StreamTail
 _RETENTION_S = 90.0
 
 
-async def connect_notices(url: str, *, patience_s: float = 30.0) -> RedisNotices:
-    """Notices alone, for a process that has nothing to read in the journal. Stays open."""
-    group = asyncio.TaskGroup()
-    await group.__aenter__()
-    blocking = connect(url, answer_timeout_s=30.0)
-    tail = StreamTail(blocking, group, patience_s=patience_s, retention_s=_RETENTION_S)
-    return RedisNotices(connect(url), tail, patience_s=patience_s)
+@asynccontextmanager
+async def connect_notices(url: str, *, patience_s: float = 30.0) -> AsyncIterator[RedisNotices]:
+    """Notices alone, for a process that has nothing to read in the journal."""
+    commands, blocking = connect(url), connect(url, answer_timeout_s=30.0)
+    async with asyncio.TaskGroup() as group:
+        tail = StreamTail(blocking, group, patience_s=patience_s, retention_s=_RETENTION_S)
+        try:
+            yield RedisNotices(commands, tail, patience_s=patience_s)
+        finally:
+            await tail.stop()
+    await blocking.aclose()
+    await commands.aclose()
 
 
 class RedisStreams:
