@@ -180,7 +180,7 @@ def test_a_picture_and_a_voice_note_are_perceived_and_answered(
         looks = {span["name"]: span for span in first["spans"]}
         assert looks["look"]["attributes"]["cache"] == "miss"
         assert looks["listen"]["attributes"]["cache"] == "miss"
-        assert {"store", "admit", "generate", "prefill", "decode", "settle"} <= set(looks)
+        assert {"store", "admit", "generate", "prefill", "decode"} <= set(looks)
 
         # The same file in another conversation is not encoded again.
         other = client.responses.create(
