@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from starlette.requests import Request
+
 from serve.domain.admission import TokenRoom
 from serve.domain.asks import Ask, Run
 from serve.domain.errors import Conflict, NotFound, PolymodalError, error_of
@@ -166,13 +168,27 @@ def _source(part: MediaPart) -> MediaSource:
             )
 
 
-async def wait_for_answer(run: Run) -> ResponseRecord:
-    """The final record; a client that leaves meanwhile stops the run."""
+async def wait_for_answer(run: Run, request: Request) -> ResponseRecord:
+    """The final record; a client that leaves meanwhile stops the run.
+
+    Raises what the run was refused or failed with.
+    """
+    loop = asyncio.get_running_loop()
+    leaving = loop.create_task(_left(request))
+    leaving.add_done_callback(lambda done: None if done.cancelled() else run.abandon())
     try:
         return await run.finished()
     except asyncio.CancelledError:
         run.abandon()
         raise
+    finally:
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has gone. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ async def create(
     """Complete a chat, as a stream of chunks or whole."""
     run = await begin(ports, caller, to_create_response(body), reply_headers(request.scope))
     if not body.stream:
-        record = await wait_for_answer(run)
+        record = await wait_for_answer(run, request)
         return JSONResponse(render_completion(record, _reason(record)))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     frames = ChatFrames(ChatChunks(run.record, include_usage=include_usage))

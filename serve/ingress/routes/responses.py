@@ -28,7 +28,7 @@ async def create(
     if not body.stream:
         if body.background:
             return JSONResponse(render_response(run.record))
-        return JSONResponse(render_response(await wait_for_answer(run)))
+        return JSONResponse(render_response(await wait_for_answer(run, request)))
     frames = ResponseFrames(ResponseEvents(run.record))
     batches = batches_of(ports, run.record)
     return EventStream(batches, frames, run=None if body.background else run)
