@@ -353,7 +353,7 @@ def test_leaving_a_whole_answer_cancels_it_too(client: OpenAI, running: Running)
                 "conversation": conversation.id,
                 "max_output_tokens": 1000,
             },
-            timeout=3,
+            timeout=1,
         )
     with running.http() as http:
         deadline = time.monotonic() + 20
