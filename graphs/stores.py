@@ -10,6 +10,7 @@ from serve.config.settings import Settings
 from serve.domain.journal import JournalRecord, Notice
 from serve.domain.ports import ObjectStore
 from serve.storage.objects import open_object_store
+from serve.storage.redis.journal import RedisJournal
 from serve.storage.redis.notices import RedisNotices
 from serve.storage.redis.streams import RedisStreams, connect_notices
 
@@ -66,15 +67,23 @@ class ReplicaJournal:
     """``JournalWriter`` of a replica. Stays open for the life of the process."""
 
     def __init__(self, redis_url: str) -> None:
-        self._streams = _LazyStreams(redis_url)
+        self._redis_url = redis_url
+        self._opening = asyncio.Lock()
+        self._journal: RedisJournal | None = None
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """See ``JournalWriter``."""
-        await (await self._streams.opened()).journal.append(records)
+        await (await self._opened()).append(records)
 
     async def ping(self) -> None:
         """See ``JournalWriter``."""
-        await (await self._streams.opened()).journal.ping()
+        await (await self._opened()).ping()
+
+    async def _opened(self) -> RedisJournal:
+        async with self._opening:
+            if self._journal is None:
+                self._journal = (await RedisStreams.connect(self._redis_url)).journal
+        return self._journal
 
 
 class ReplicaNotices:
@@ -101,17 +110,3 @@ class ReplicaNotices:
                 self._context = connect_notices(self._redis_url)
                 self._notices = await self._context.__aenter__()
         return self._notices
-
-
-class _LazyStreams:
-    def __init__(self, redis_url: str) -> None:
-        self._redis_url = redis_url
-        self._opening = asyncio.Lock()
-        self._streams: RedisStreams | None = None
-
-    async def opened(self) -> RedisStreams:
-        if self._streams is None:
-            async with self._opening:
-                if self._streams is None:
-                    self._streams = await RedisStreams.connect(self._redis_url)
-        return self._streams

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from serve.domain.errors import PolymodalError
-from serve.domain.ids import new_id
 from serve.domain.journal import BEAT_PERIOD_S, Beat, Superseded
 from serve.domain.ports import Notices
-from serve.observability.processes import process_stat
+from serve.observability.processes import this_process
 
 _log = logging.getLogger(__name__)
 
@@ -64,13 +62,9 @@ class Pulse:
         """
         self._notices = open_notices()
         self._stop = stop
-        self._model = model
+        self._me = this_process(_KIND, model=model)
         self._working_on = working_on
         self._load = load
-        self._process_id = new_id("gen")
-        self._host = socket.gethostname()
-        stat = process_stat(os.getpid())
-        self._started_ticks = stat.started_ticks if stat else 0
 
     async def live(self) -> None:
         """Beat every ``BEAT_PERIOD_S`` and listen, until cancelled."""
@@ -103,13 +97,4 @@ class Pulse:
                 await asyncio.sleep(BEAT_PERIOD_S)
 
     def _now(self) -> Beat:
-        return Beat(
-            process_id=self._process_id,
-            kind=_KIND,
-            host=self._host,
-            pid=os.getpid(),
-            started_ticks=self._started_ticks,
-            model=self._model,
-            response_ids=tuple(self._working_on()),
-            load=self._load(),
-        )
+        return replace(self._me, response_ids=tuple(self._working_on()), load=self._load())

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
 from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
-from graphs.online.peers import Peers, this_process
+from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
@@ -40,6 +40,7 @@ from serve.ingress.quota import LeasedRateLimits
 from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
 from serve.media.sanitizer import SandboxedSanitizer
+from serve.observability.processes import this_process
 from serve.storage.chroma import ChromaVectorIndex
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.assets import PostgresAssets

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -13,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from serve.domain.errors import PolymodalError
-from serve.domain.ids import new_id
 from serve.domain.journal import (
     BEAT_PERIOD_S,
     SILENT_AFTER_S,
@@ -34,18 +31,6 @@ _HUNG_AFTER_S = 8.0
 _MEMORY_S = 60.0
 
 Load = Callable[[], Mapping[str, float]]
-
-
-def this_process(kind: str) -> Beat:
-    """A beat of this life of this process, without figures."""
-    stat = process_stat(os.getpid())
-    return Beat(
-        process_id=new_id(kind[:3]),
-        kind=kind,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started_ticks=stat.started_ticks if stat else 0,
-    )
 
 
 def is_gone(beat: Beat) -> bool:

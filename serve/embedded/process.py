@@ -17,6 +17,7 @@ import psutil
 
 from serve.embedded import launcher
 from serve.embedded.home import Home, write_private
+from serve.observability.processes import process_stat
 
 _log = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -188,10 +189,5 @@ def package_folder(package: str) -> Path:
 
 def _started_at(pid: int) -> str:
     """Start time of a process in kernel ticks: with the pid, it names a process for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return "gone"
-    # The command in parentheses may hold anything, so count from the last parenthesis.
-    fields = stat.rpartition(")")[2].split()
-    return "gone" if fields[0] == "Z" else fields[19]
+    stat = process_stat(pid)
+    return "gone" if stat is None or stat.is_gone else str(stat.started_ticks)

@@ -1,12 +1,16 @@
-"""What the kernel says about a process."""
+"""What the kernel says about a process, and what we say of our own."""
 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from serve.domain.ids import new_id
+from serve.domain.journal import Beat
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -42,6 +46,19 @@ def process_stat(pid: int) -> ProcessStat | None:
         state=fields[0],
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         started_ticks=int(fields[19]),
+    )
+
+
+def this_process(kind: str, *, model: str = "") -> Beat:
+    """A beat of this life of this process, without figures."""
+    stat = process_stat(os.getpid())
+    return Beat(
+        process_id=new_id(kind[:3]),
+        kind=kind,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_ticks=stat.started_ticks if stat else 0,
+        model=model,
     )
 
 

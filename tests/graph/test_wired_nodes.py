@@ -20,7 +20,7 @@ from deployments.image_encoder import ImageEncoderReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
 from graphs.online.active_run import RunPorts
-from graphs.online.peers import Peers, this_process
+from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.runs import RunSupervisor
 from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
@@ -38,6 +38,7 @@ from serve.domain.media import MediaKind, SanitizedMedia, asset_storage_key
 from serve.domain.messages import GenerationRequest, Sampling, TextBatch
 from serve.domain.records import Caller, Item, ResponseStatus
 from serve.handles import GeneratorClient, ImageEncoderClient, TextEncoderClient
+from serve.observability.processes import this_process
 from serve.registry.catalog import CPU_CATALOG
 from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
 from serve.storage.local_objects import LocalObjectStore

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from graphs.online.peers import Peers, this_process
+from graphs.online.peers import Peers
 from serve.domain.errors import NotAuthenticated, StoreUnavailable
 from serve.domain.journal import Notice
 from serve.domain.records import Caller, Scope, Session
 from serve.ingress import credentials as module
 from serve.ingress.credentials import Credentials
+from serve.observability.processes import this_process
 from serve.storage.postgres.accounts import PostgresAccounts
 from tests.fixtures.scripted import open_bus
 
