@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from serve.domain.errors import (
     EngineDead,
@@ -18,12 +19,34 @@ from serve.domain.errors import (
 from serve.domain.media import MediaRef
 from serve.domain.messages import (
     AudioPerception,
+    DocumentPerception,
     Embeddings,
     FeatureRef,
+    Filmed,
+    FilmRequest,
+    FilmStep,
     GenerationRequest,
     ImagePerception,
+    Painted,
+    PaintRequest,
+    PaintStep,
+    Progress,
+    SpeechRequest,
+    SpokenSentence,
     TextBatch,
     TranscriptionOptions,
+    VideoPerception,
+)
+
+
+_RAY_ERRORS = (
+    BackPressureError,
+    TaskCancelledError,
+    RequestCancelledError,
+    RayTaskError,
+    RayActorError,
+    RayServeException,
+    RayError,
 )
 
 
@@ -34,6 +57,10 @@ class _NodeClient:
         self._handle = handle
         self._node = node
         self._timeout_s = timeout_s
+
+    @property
+    def _streaming(self) -> DeploymentHandle[Any]:
+        return self._handle.options(stream=True)
 
     async def ping(self) -> str:
         """Revision of the model behind the node. Raises when no replica answers."""
@@ -49,29 +76,60 @@ class _NodeClient:
                 return await _undisguised(response)
         except TimeoutError as exc:
             response.cancel()
-            raise NodeTimeout(
-                f"the {self._node} did not answer within {budget_s:g} s; try again",
-                budget_s=budget_s,
-            ) from exc
+            raise self._too_slow(budget_s) from exc
         except asyncio.CancelledError:
             # Serve cancels by itself only when the HTTP request that called goes away.
             response.cancel()
             raise
         except PolymodalError:
             raise
-        except BackPressureError as exc:
-            raise Overloaded(
-                f"the queue of the {self._node} is full; try again shortly", retry_after_s=1
-            ) from exc
-        except (TaskCancelledError, RequestCancelledError) as exc:
-            raise EngineDead(f"the {self._node} dropped the work; try again") from exc
-        except RayTaskError as exc:
-            # The replica raised something that is not ours: a bug there, not a dead node.
-            raise exc.as_instanceof_cause() from exc
-        except (RayActorError, RayServeException, RayError) as exc:
-            raise EngineDead(
-                f"the {self._node} is restarting; nothing was lost, try again"
-            ) from exc
+        except _RAY_ERRORS as exc:
+            raise self._translated(exc) from exc
+
+    def _too_slow(self, budget_s: float) -> NodeTimeout:
+        return NodeTimeout(
+            f"the {self._node} did not answer within {budget_s:g} s; try again", budget_s=budget_s
+        )
+
+    def _translated(self, error: Exception) -> Exception:
+        """Ray's word for a failure in ours."""
+        match error:
+            case RayTaskError():
+                # The replica raised something that is not ours: a bug there, not a dead node.
+                cause: Exception = error.as_instanceof_cause()
+                return cause
+            case BackPressureError():
+                message = f"the queue of the {self._node} is full; try again shortly"
+                return Overloaded(message, retry_after_s=1)
+            case TaskCancelledError() | RequestCancelledError():
+                return EngineDead(f"the {self._node} dropped the work; try again")
+            case _:
+                return EngineDead(f"the {self._node} is restarting; nothing was lost, try again")
+
+    async def _stream(
+        self, response: DeploymentResponseGenerator[Any]
+    ) -> AsyncGenerator[Any, None]:
+        """What a streaming call yields; closing this closes the replica's generator too.
+
+        The budget holds for each wait, since progress shows that the node lives.
+        """
+        pending = aiter(response)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._timeout_s):
+                        item = await anext(pending)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError as exc:
+                    raise self._too_slow(self._timeout_s) from exc
+                except PolymodalError:
+                    raise
+                except _RAY_ERRORS as exc:
+                    raise self._translated(exc) from exc
+                yield item
+        finally:
+            response.cancel()
 
 
 async def _undisguised(response: DeploymentResponse[Any]) -> Any:
@@ -119,6 +177,48 @@ class AudioEncoderClient(_NodeClient):
         """Listen to a recording."""
         answer: AudioPerception = await self._call(self._handle.perceive.remote(media, options))
         return answer
+
+
+class VideoEncoderClient(_NodeClient):
+    """``domain.ports.VideoEncoder``, answered by a deployment."""
+
+    def perceive(
+        self, media: MediaRef, options: TranscriptionOptions
+    ) -> AsyncGenerator[Progress | VideoPerception, None]:
+        """Watch a video."""
+        return self._stream(self._streaming.perceive.remote(media, options))
+
+
+class DocumentEncoderClient(_NodeClient):
+    """``domain.ports.DocumentEncoder``, answered by a deployment."""
+
+    def perceive(self, media: MediaRef) -> AsyncGenerator[Progress | DocumentPerception, None]:
+        """Read a document."""
+        return self._stream(self._streaming.perceive.remote(media))
+
+
+class SpeechGeneratorClient(_NodeClient):
+    """``domain.ports.SpeechGenerator``, answered by a deployment."""
+
+    def speak(self, request: SpeechRequest) -> AsyncGenerator[SpokenSentence, None]:
+        """Say a text."""
+        return self._stream(self._streaming.speak.remote(request))
+
+
+class ImageGeneratorClient(_NodeClient):
+    """``domain.ports.ImageGenerator``, answered by a deployment."""
+
+    def paint(self, request: PaintRequest) -> AsyncGenerator[PaintStep | Painted, None]:
+        """Make a picture."""
+        return self._stream(self._streaming.paint.remote(request))
+
+
+class VideoGeneratorClient(_NodeClient):
+    """``domain.ports.VideoGenerator``, answered by a deployment."""
+
+    def film(self, request: FilmRequest) -> AsyncGenerator[FilmStep | Filmed, None]:
+        """Make a clip."""
+        return self._stream(self._streaming.film.remote(request))
 
 
 class GeneratorClient(_NodeClient):

@@ -39,6 +39,7 @@ from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
 from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
+from serve.media.provenance import Unsigned
 from serve.media.sanitizer import SandboxedSanitizer
 from serve.observability.processes import this_process
 from serve.storage.chroma import ChromaVectorIndex
@@ -195,6 +196,7 @@ class _Ports:
                     objects=objects,
                     assets=assets,
                     limits=media_limits,
+                    signer=Unsigned(),
                 ),
                 runs=runs,
                 perceiving=perceiver,

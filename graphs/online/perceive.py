@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
 
-from serve.domain.asks import Perceived
-from serve.domain.errors import PolymodalError
+from serve.domain.asks import Perceived, Watch
+from serve.domain.errors import EngineDead, PolymodalError
 from serve.domain.media import MediaKind, MediaRef
-from serve.domain.messages import Perception, TranscriptionOptions
+from serve.domain.messages import Perception, Progress, TranscriptionOptions
 from serve.domain.perception import perception_key
-from serve.domain.ports import AudioEncoder, ImageEncoder, PerceptionCache, VectorIndex
+from serve.domain.ports import (
+    AudioEncoder,
+    DocumentEncoder,
+    ImageEncoder,
+    PerceptionCache,
+    VectorIndex,
+    VideoEncoder,
+)
 from serve.observability.metrics import PERCEPTIONS
 
 _log = logging.getLogger(__name__)
+
+
+P = TypeVar("P", bound=Perception)
 
 
 class Perceiver:
@@ -26,19 +37,27 @@ class Perceiver:
         *,
         images: ImageEncoder,
         sounds: AudioEncoder,
+        videos: VideoEncoder,
+        documents: DocumentEncoder,
         cache: PerceptionCache,
         index: VectorIndex,
         revisions: dict[MediaKind, str],
     ) -> None:
         self._images = images
         self._sounds = sounds
+        self._videos = videos
+        self._documents = documents
         self._cache = cache
         self._index = index
         self._revisions = revisions
         self._encoding: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def perceive(
-        self, media: MediaRef, options: TranscriptionOptions | None = None
+        self,
+        media: MediaRef,
+        options: TranscriptionOptions | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Perceived:
         """Encode unless the cache knows; two callers at once share one encode."""
         key = self._key(media, options)
@@ -47,7 +66,7 @@ class Perceiver:
             PERCEPTIONS.labels(media.kind.value, "hit" if known else "miss").inc()
             if known is not None:
                 return Perceived(known, cache_hit=True)
-            perception = await self._encode(media, options or TranscriptionOptions())
+            perception = await self._encode(media, options or TranscriptionOptions(), watch)
             await self._cache.put(key, perception)
         await self._remember_vector(media, perception)
         return Perceived(perception, cache_hit=False)
@@ -65,12 +84,18 @@ class Perceiver:
         revision = self._revisions[media.kind]
         return perception_key(media.owner_id, media.content_hash, revision, arguments)
 
-    async def _encode(self, media: MediaRef, options: TranscriptionOptions) -> Perception:
+    async def _encode(
+        self, media: MediaRef, options: TranscriptionOptions, watch: Watch | None
+    ) -> Perception:
         match media.kind:
             case MediaKind.IMAGE:
                 return await self._images.perceive(media)
             case MediaKind.AUDIO:
                 return await self._sounds.perceive(media, options)
+            case MediaKind.VIDEO:
+                return await _watched(self._videos.perceive(media, options), watch)
+            case MediaKind.DOCUMENT:
+                return await _watched(self._documents.perceive(media), watch)
 
     async def _remember_vector(self, media: MediaRef, perception: Perception) -> None:
         # Search may lag behind: it is rebuilt from perceptions, an answer must not wait for it.
@@ -94,3 +119,14 @@ class Perceiver:
                 del self._encoding[key]
             else:
                 self._encoding[key] = (lock, waiting - 1)
+
+
+async def _watched(steps: AsyncGenerator[Progress | P, None], watch: Watch | None) -> P:
+    """The perception that the steps lead to."""
+    async with aclosing(steps):
+        async for step in steps:
+            if not isinstance(step, Progress):
+                return step
+            if watch is not None:
+                await watch(step)
+    raise EngineDead("the encoder stopped before it was done; try again")

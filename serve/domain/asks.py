@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +12,7 @@ from serve.domain.media import MediaRef
 from serve.domain.messages import (
     LogEntry,
     Perception,
+    Progress,
     Sampling,
     ToolSpec,
     TraceSpan,
@@ -128,13 +129,24 @@ class Perceived:
     cache_hit: bool
 
 
+Watch = Callable[[Progress], Awaitable[None]]
+"""Is told how far something has come."""
+
+
 class Perceiving(Protocol):
     """Media to perceptions, by way of the cache that all replicas share."""
 
     async def perceive(
-        self, media: MediaRef, options: TranscriptionOptions | None = None
+        self,
+        media: MediaRef,
+        options: TranscriptionOptions | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Perceived:
-        """Encode unless the cache knows. ``options`` matter for recordings only."""
+        """Encode unless the cache knows. ``options`` matter for what can be heard only.
+
+        ``watch`` is told how far long work has come.
+        """
         ...
 
     async def recall(self, media: MediaRef) -> Perception | None:

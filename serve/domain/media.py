@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class MediaKind(StrEnum):
@@ -12,6 +13,8 @@ class MediaKind(StrEnum):
 
     IMAGE = "image"
     AUDIO = "audio"
+    VIDEO = "video"
+    DOCUMENT = "document"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class MediaRef:
     duration_s: float | None = None
     filename: str = ""
     created_at: datetime | None = None
+    making: Making | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,22 @@ class SanitizedMedia:
     width_px: int | None = None
     height_px: int | None = None
     duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How a medium came to be here instead of being uploaded; kept with the asset.
+
+    ``action`` is a C2PA action ("c2pa.created", "c2pa.edited"), ``model`` the catalog name of
+    what made it. ``recipe`` is what it takes to make it again: prompt, seed, size, voice; JSON
+    values only. ``parents`` are the assets it was made from, in order.
+    Source of actions: https://spec.c2pa.org (C2PA 2.x, 18.15 Actions).
+    """
+
+    action: str
+    model: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

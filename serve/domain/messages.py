@@ -111,16 +111,80 @@ class AudioPerception:
         return " ".join(segment.text.strip() for segment in self.segments).strip()
 
 
-Perception = ImagePerception | AudioPerception
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """What a camera showed without a cut. ``frame_s`` is the moment of the frame that was seen.
+
+    Everything else is of that frame; boxes are pixels of the stored video.
+    """
+
+    start_s: float
+    end_s: float
+    frame_s: float
+    description: str
+    labels: tuple[Label, ...]
+    objects: tuple[DetectedObject, ...]
+    text_lines: tuple[TextLine, ...]
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoPerception:
+    """A video as a timeline: shots in order, and what is heard. ``sound`` None: it is silent."""
+
+    shots: tuple[Shot, ...]
+    sound: AudioPerception | None
+    vector: tuple[float, ...]
+    duration_s: float
+    encode_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentPage:
+    """One page. ``text`` is its own text layer, or what was read in its picture without one.
+
+    ``number`` counts from 1.
+    """
+
+    number: int
+    text: str
+    is_read_from_picture: bool
+    description: str
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentPerception:
+    """A document, page by page."""
+
+    pages: tuple[DocumentPage, ...]
+    title: str
+    vector: tuple[float, ...]
+    encode_s: float
+
+
+Perception = ImagePerception | AudioPerception | VideoPerception | DocumentPerception
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far long work has come: ``done`` from 0 to 1, ``note`` its newest result in words."""
+
+    done: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionOptions:
-    """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling."""
+    """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling.
+
+    ``translate``: write English, whatever is spoken.
+    """
 
     language: str | None = None
     prompt: str = ""
     temperature: float = 0.0
+    translate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +200,119 @@ class FeatureRef:
     dim: int
 
 
+# --- ingress -> SpeechGenerator, ImageGenerator, VideoGenerator --------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechRequest:
+    """Text to say. ``speed`` 1 is the voice's own; from 0.25 to 4."""
+
+    text: str
+    model: str
+    voice: str
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenSentence:
+    """One sentence said: ``pcm`` is signed 16-bit little-endian mono at ``sample_rate_hz``.
+
+    Sentences follow each other without a gap; a pause belongs to the sentence before it.
+    """
+
+    text: str
+    pcm: bytes
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintRequest:
+    """A picture to make. Without ``source``, from nothing but the prompt.
+
+    ``strength``, 0 to 1: how much of the source may go. ``mask``: a PNG of the source's size,
+    painted where it is transparent (OpenAI's convention). ``preview_steps``: how many steps to
+    show on the way. The same seed and request give the same picture on the same model and device.
+    """
+
+    prompt: str
+    model: str
+    width_px: int
+    height_px: int
+    seed: int
+    steps: int | None = None
+    guidance: float | None = None
+    negative_prompt: str = ""
+    source: MediaRef | None = None
+    mask: MediaRef | None = None
+    strength: float = 0.8
+    preview_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintStep:
+    """A look at a picture that is being made. ``png`` may be empty: progress only."""
+
+    step: int
+    of_steps: int
+    png: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painted:
+    """A finished picture as PNG. ``n_batched``: pictures that shared its last step."""
+
+    png: bytes
+    width_px: int
+    height_px: int
+    seed: int
+    steps: int
+    seconds: float
+    n_batched: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmRequest:
+    """A clip to make, from the prompt or from a picture that becomes its first frame.
+
+    ``checkpoint_key``: where in the object store the denoising leaves its state, and where it
+    goes on from if something lies there.
+    """
+
+    prompt: str
+    model: str
+    width_px: int
+    height_px: int
+    n_frames: int
+    frames_per_s: int
+    seed: int
+    source: MediaRef | None = None
+    steps: int | None = None
+    checkpoint_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmStep:
+    """Progress of a clip; ``png`` is a frame as it looks now, or empty. ``resumed``: from a checkpoint."""
+
+    step: int
+    of_steps: int
+    png: bytes = b""
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filmed:
+    """A finished clip as MP4."""
+
+    mp4: bytes
+    width_px: int
+    height_px: int
+    duration_s: float
+    seed: int
+    steps: int
+    seconds: float
+
+
 # --- ingress -> Generator ---------------------------------------------------------------------
 
 
@@ -148,7 +325,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class NativeMediaPart:
-    """A picture given to a natively multimodal generator, its features already computed."""
+    """A medium given to a natively multimodal generator, its features already computed."""
 
     media: MediaRef
     features: FeatureRef
@@ -260,16 +437,31 @@ class Stage(StrEnum):
     STORING = "storing"
     LISTENING = "listening"
     LOOKING = "looking"
+    WATCHING = "watching"
     READING = "reading"
     WRITING = "writing"
+    DRAWING = "drawing"
+    SPEAKING = "speaking"
+    SEARCHING = "searching"
 
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A node began work. ``subject``: the asset id, or empty."""
+    """A node began work. ``subject``: the asset id or what the work is about, or empty."""
 
     stage: Stage
     subject: str
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """How far a node has come: see ``Progress``."""
+
+    stage: Stage
+    subject: str
+    done: float
+    note: str
     at_unix_s: float
 
 
@@ -358,6 +550,7 @@ class Failed:
 
 LogEvent = (
     StageStarted
+    | StageProgress
     | StageFinished
     | Queued
     | TextDelta

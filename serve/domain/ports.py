@@ -8,17 +8,28 @@ from typing import Protocol
 
 from serve.domain.idempotency import KeyClaim, KeyState, SavedReply
 from serve.domain.journal import JournalRecord, Notice, ResponseFold
-from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
+from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import (
     AudioPerception,
+    DocumentPerception,
     Embeddings,
     FeatureRef,
+    Filmed,
+    FilmRequest,
+    FilmStep,
     GenerationRequest,
     ImagePerception,
     LogEntry,
+    Painted,
+    PaintRequest,
+    PaintStep,
     Perception,
+    Progress,
+    SpeechRequest,
+    SpokenSentence,
     TextBatch,
     TranscriptionOptions,
+    VideoPerception,
 )
 from serve.domain.records import (
     ApiKey,
@@ -62,6 +73,60 @@ class AudioEncoder(Protocol):
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Hear everything there is to hear. Raises ``BrokenMedia``."""
+        ...
+
+
+class VideoEncoder(Protocol):
+    """Videos to perceptions."""
+
+    def perceive(
+        self, media: MediaRef, options: TranscriptionOptions
+    ) -> AsyncGenerator[Progress | VideoPerception, None]:
+        """Watch everything there is to watch: progress on the way, the perception last.
+
+        Closing the generator stops the work. Raises ``BrokenMedia``.
+        """
+        ...
+
+
+class DocumentEncoder(Protocol):
+    """Documents to perceptions."""
+
+    def perceive(self, media: MediaRef) -> AsyncGenerator[Progress | DocumentPerception, None]:
+        """Read every page: progress on the way, the perception last. Raises ``BrokenMedia``."""
+        ...
+
+
+class SpeechGenerator(Protocol):
+    """Text to speech."""
+
+    def speak(self, request: SpeechRequest) -> AsyncGenerator[SpokenSentence, None]:
+        """Say the text sentence by sentence; the first one comes as soon as it is said.
+
+        Raises ``UnknownModel``, ``InvalidRequest`` for a voice that is not there.
+        """
+        ...
+
+
+class ImageGenerator(Protocol):
+    """Prompts, and pictures, to pictures."""
+
+    def paint(self, request: PaintRequest) -> AsyncGenerator[PaintStep | Painted, None]:
+        """Make one picture: steps on the way, the picture last. Closing it stops at the next step.
+
+        Raises ``UnknownModel``, ``InvalidRequest``, ``BrokenMedia``.
+        """
+        ...
+
+
+class VideoGenerator(Protocol):
+    """Prompts, and pictures, to clips."""
+
+    def film(self, request: FilmRequest) -> AsyncGenerator[FilmStep | Filmed, None]:
+        """Make one clip: steps on the way, the clip last. Closing it stops at the next step.
+
+        Raises ``UnknownModel``, ``InvalidRequest``, ``BrokenMedia``.
+        """
         ...
 
 
@@ -264,6 +329,19 @@ class MediaSanitizer(Protocol):
         ...
 
 
+class ProvenanceSigner(Protocol):
+    """Writes into a medium how it was made, so that anybody can check it."""
+
+    async def sign(
+        self, media: SanitizedMedia, making: Making, parents: Sequence[tuple[MediaRef, bytes]]
+    ) -> SanitizedMedia:
+        """The medium with a signed manifest; unchanged where its format can hold none.
+
+        ``parents``: what it was made from, with their bytes, as ingredients.
+        """
+        ...
+
+
 class UrlFetcher(Protocol):
     """Fetches what a client pointed at, guarding us from what it points at."""
 
@@ -359,9 +437,24 @@ class Assets(Protocol):
     """Rows of stored media. Absent and not yours look the same: ``NotFound``."""
 
     async def add(
-        self, caller: Caller, media: SanitizedMedia, *, filename: str, content_hash: str
+        self,
+        caller: Caller,
+        media: SanitizedMedia,
+        *,
+        filename: str,
+        content_hash: str,
+        making: Making | None = None,
     ) -> MediaRef:
-        """A new row, or the one this owner already has for equal bytes."""
+        """A new row, or the one this owner already has for equal bytes.
+
+        ``making``: how it was made here; its parents must be assets of this owner.
+        """
+        ...
+
+    async def children(
+        self, caller: Caller, asset_id: str, *, limit: int = 100
+    ) -> tuple[MediaRef, ...]:
+        """What was made from an asset, newest first."""
         ...
 
     async def get(self, caller: Caller, asset_id: str) -> MediaRef: ...

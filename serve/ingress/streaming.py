@@ -22,6 +22,7 @@ from serve.domain.messages import (
     LogEntry,
     Queued,
     StageFinished,
+    StageProgress,
     StageStarted,
     TextDelta,
 )
@@ -256,7 +257,7 @@ class EventStream(Response):
         for entry in batch:
             if isinstance(entry.event, Failed) and self._run is not None:
                 await self._run.finished()
-            if not isinstance(entry.event, StageStarted | StageFinished | Queued):
+            if not isinstance(entry.event, StageStarted | StageProgress | StageFinished | Queued):
                 return True
         return False
 

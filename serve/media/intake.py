@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from serve.domain.errors import InvalidRequest, MediaTooLarge, UnsupportedMedia
-from serve.domain.media import MediaKind, MediaLimits, MediaRef, asset_storage_key
-from serve.domain.ports import Assets, MediaSanitizer, ObjectStore, UrlFetcher
+from serve.domain.media import (
+    Making,
+    MediaKind,
+    MediaLimits,
+    MediaRef,
+    SanitizedMedia,
+    asset_storage_key,
+)
+from serve.domain.ports import Assets, MediaSanitizer, ObjectStore, ProvenanceSigner, UrlFetcher
 from serve.domain.records import Caller
 from serve.media.data_url import decode_base64, parse_data_url
 
@@ -39,12 +46,14 @@ class MediaIntake:
         objects: ObjectStore,
         assets: Assets,
         limits: MediaLimits,
+        signer: ProvenanceSigner,
     ) -> None:
         self._sanitizer = sanitizer
         self._fetcher = fetcher
         self._objects = objects
         self._assets = assets
         self._limits = limits
+        self._signer = signer
 
     async def resolve(self, caller: Caller, source: MediaSource) -> MediaRef:
         """The asset that ``source`` names, storing it first where it brings its own bytes."""
@@ -86,12 +95,31 @@ class MediaIntake:
         media = await self._sanitizer.sanitize(
             content, declared_mime_type=declared_mime_type, expect=expect
         )
+        return await self._keep(caller, media, filename=filename)
+
+    async def keep_made(
+        self, caller: Caller, media: SanitizedMedia, making: Making, *, filename: str = ""
+    ) -> MediaRef:
+        """Make an asset of what a generator of ours made, with its signed provenance inside."""
+        parents = [await self._assets.get(caller, parent) for parent in making.parents]
+        ingredients = [(each, await self._objects.get(each.storage_key)) for each in parents]
+        signed = await self._signer.sign(media, making, ingredients)
+        return await self._keep(caller, signed, filename=filename, making=making)
+
+    async def _keep(
+        self,
+        caller: Caller,
+        media: SanitizedMedia,
+        *,
+        filename: str,
+        making: Making | None = None,
+    ) -> MediaRef:
         content_hash = blake3(media.content).hexdigest()
         key = asset_storage_key(caller.user_id, content_hash)
         if not await self._objects.exists(key):
             await self._objects.put(key, media.content, mime_type=media.mime_type)
         return await self._assets.add(
-            caller, media, filename=filename[:255], content_hash=content_hash
+            caller, media, filename=filename[:255], content_hash=content_hash, making=making
         )
 
     async def _read(self, source: MediaSource) -> tuple[bytes, str | None]:

@@ -20,6 +20,7 @@ from serve.domain.messages import (
     LogEvent,
     Queued,
     StageFinished,
+    StageProgress,
     StageStarted,
     TextDelta,
     ToolArgumentsDelta,
@@ -361,7 +362,7 @@ class ChatChunks:
     def apply(self, event: LogEvent) -> Iterator[JsonObject]:
         """Chunks for one event. ``Failed`` becomes an error frame."""
         match event:
-            case StageStarted() | StageFinished() | Queued() | Generated():
+            case StageStarted() | StageProgress() | StageFinished() | Queued() | Generated():
                 return
             case TextDelta(text=text):
                 yield self._chunk({"content": text})

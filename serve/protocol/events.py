@@ -23,6 +23,7 @@ from serve.domain.messages import (
     Queued,
     Stage,
     StageFinished,
+    StageProgress,
     StageStarted,
     TextDelta,
     ToolArgumentsDelta,
@@ -93,7 +94,7 @@ class ResponseEvents:
     def apply(self, event: LogEvent) -> Iterator[JsonObject]:
         """The wire events that ``event`` amounts to, numbered."""
         match event:
-            case StageStarted() | StageFinished() | Queued():
+            case StageStarted() | StageProgress() | StageFinished() | Queued():
                 yield self._stage(event)
             case Generated():
                 # Between us and the supervisor; the last event says it to the client.
@@ -157,11 +158,20 @@ class ResponseEvents:
             self._writing = True
             yield self._stage(StageStarted(Stage.WRITING, "", 0.0))
 
-    def _stage(self, event: StageStarted | StageFinished | Queued) -> JsonObject:
+    def _stage(self, event: StageStarted | StageProgress | StageFinished | Queued) -> JsonObject:
         # No number of its own: a client that asked for OpenAI's events alone sees no gap.
         head: JsonObject = {"type": STAGE_EVENT, "sequence_number": self.last_number}
         if isinstance(event, Queued):
             return {**head, "stage": "queued", "place": event.place, "eta_s": event.eta_s}
+        if isinstance(event, StageProgress):
+            return {
+                **head,
+                "stage": event.stage.value,
+                "state": "progress",
+                "asset_id": event.subject,
+                "done": event.done,
+                "note": event.note,
+            }
         return {
             **head,
             "stage": event.stage.value,

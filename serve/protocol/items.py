@@ -247,7 +247,7 @@ def _kept_media(media: MediaRef) -> JsonObject:
                 "image_url": None,
                 "detail": "auto",
             }
-        case MediaKind.AUDIO:
+        case MediaKind.AUDIO | MediaKind.VIDEO | MediaKind.DOCUMENT:
             # OpenAI's SDK can read no audio part inside a stored item, but any file.
             return {
                 "type": "input_file",

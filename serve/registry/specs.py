@@ -28,6 +28,10 @@ class Role(StrEnum):
     IMAGE_ENCODER = "image_encoder"
     AUDIO_ENCODER = "audio_encoder"
     GENERATOR = "generator"
+    SPEECH_GENERATOR = "speech_generator"
+    IMAGE_GENERATOR = "image_generator"
+    VIDEO_GENERATOR = "video_generator"
+    MODERATOR = "moderator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from serve.domain.messages import (
     Queued,
     Stage,
     StageFinished,
+    StageProgress,
     StageStarted,
     TextDelta,
     TextLine,
@@ -88,6 +89,8 @@ def _event_fields(event: LogEvent) -> tuple[object, ...]:
             return (event.index, event.call_id, event.name)
         case StageStarted():
             return (event.stage, event.subject, event.at_unix_s)
+        case StageProgress():
+            return (event.stage, event.subject, event.done, event.note, event.at_unix_s)
         case StageFinished():
             return (event.stage, event.subject, event.at_unix_s, event.cache)
         case Queued():
@@ -125,6 +128,11 @@ def _tool_call_started(fields: JsonArray) -> ToolCallStarted:
 def _stage_started(fields: JsonArray) -> StageStarted:
     stage, subject, at_unix_s = fields
     return StageStarted(Stage(stage), subject, float(at_unix_s))
+
+
+def _stage_progress(fields: JsonArray) -> StageProgress:
+    stage, subject, done, note, at_unix_s = fields
+    return StageProgress(Stage(stage), subject, float(done), note, float(at_unix_s))
 
 
 def _stage_finished(fields: JsonArray) -> StageFinished:
@@ -165,6 +173,7 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
     "ToolArgumentsDelta": _tool_arguments_delta,
     "ToolCallStarted": _tool_call_started,
     "StageStarted": _stage_started,
+    "StageProgress": _stage_progress,
     "StageFinished": _stage_finished,
     "Queued": _queued,
     "Generated": _generated,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from serve.domain.errors import InvalidRequest, NotFound
 from serve.domain.ids import new_id
-from serve.domain.media import MediaKind, MediaRef, SanitizedMedia, asset_storage_key
+from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia, asset_storage_key
 from serve.domain.records import Caller, Page
 from serve.storage.postgres.named_queries import load_queries
 from serve.storage.postgres.pool import Database, Row
@@ -18,23 +20,51 @@ class PostgresAssets:
         self._sql = load_queries("assets")
 
     async def add(
-        self, caller: Caller, media: SanitizedMedia, *, filename: str, content_hash: str
+        self,
+        caller: Caller,
+        media: SanitizedMedia,
+        *,
+        filename: str,
+        content_hash: str,
+        making: Making | None = None,
     ) -> MediaRef:
-        """A new row, or the one this owner already has for equal bytes."""
-        row = await self._database.row(
-            self._sql["insert_asset"],
-            new_id("asset"),
-            caller.user_id,
-            media.kind,
-            media.mime_type,
-            filename,
-            content_hash,
-            len(media.content),
-            media.width_px,
-            media.height_px,
-            media.duration_s,
-        )
-        return _media(_present(row, "asset"))
+        """A new row, or the one this owner already has for equal bytes.
+
+        A parent that was deleted meanwhile is left out.
+        """
+        asset_id = new_id("asset")
+        parents = making.parents if making else ()
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                self._sql["insert_asset"],
+                asset_id,
+                caller.user_id,
+                media.kind,
+                media.mime_type,
+                filename,
+                content_hash,
+                len(media.content),
+                media.width_px,
+                media.height_px,
+                media.duration_s,
+                making.action if making else None,
+                making.model if making else None,
+                making.recipe if making else None,
+            )
+            added = _media(_present(row, "asset"))
+            if added.asset_id != asset_id or making is None or not parents:
+                return added
+            await connection.execute(
+                self._sql["insert_parents"], caller.user_id, asset_id, list(parents)
+            )
+        return replace(added, making=making)
+
+    async def children(
+        self, caller: Caller, asset_id: str, *, limit: int = 100
+    ) -> tuple[MediaRef, ...]:
+        """What was made from an asset, newest first."""
+        rows = await self._database.rows(self._sql["children"], caller.user_id, asset_id, limit)
+        return tuple(map(_media, rows))
 
     async def get(self, caller: Caller, asset_id: str) -> MediaRef:
         """Raises ``NotFound``."""
@@ -77,4 +107,16 @@ def _media(row: Row) -> MediaRef:
         duration_s=row["duration_s"],
         filename=row["filename"],
         created_at=row["created_at"],
+        making=_making(row),
+    )
+
+
+def _making(row: Row) -> Making | None:
+    if row["action"] is None:
+        return None
+    return Making(
+        action=row["action"],
+        model=row["made_by"] or "",
+        recipe=row["recipe"] or {},
+        parents=tuple(row["parents"]),
     )
