@@ -1,8 +1,9 @@
 """A generator replica without a model, for load tests of everything around the engine.
 
 It writes as many tokens per second into each answer as its spec says, all answers in one step.
-The words depend on nothing but their place, and never repeat, because some clients take a stream
-that repeats itself for a broken one. So any replica can go on with another one's answer.
+The first word depends on what was asked, so that answers that were mixed up show; the others on
+nothing but their place, so that any replica can go on with another one's answer. None repeats,
+because some clients take a stream that repeats itself for a broken one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
+from zlib import crc32
 
 from deployments.generation.publisher import ResponseWriter, StepPublisher
 from deployments.generation.pulse import Pulse, Rate
@@ -31,11 +33,23 @@ from serve.registry.specs import ModelSpec
 
 _DEFAULT_OUTPUT_TOKENS: Final = 256
 _BYTES_PER_TOKEN: Final = 4
+_FIRST_IDS: Final = 1 << 20
 _SYLLABLES: Final = tuple(c + v for c in "bdfgklmnprstvz" for v in "aeiou")
 
 
+def first_token_id(messages: Sequence[ChatMessage]) -> int:
+    """Beyond the places in any answer, and another one for nearly every conversation."""
+    return _FIRST_IDS + crc32(b"\0".join(_texts(messages)))
+
+
+def _texts(messages: Sequence[ChatMessage]) -> list[bytes]:
+    return [
+        part.text.encode() for each in messages for part in each.parts if isinstance(part, TextPart)
+    ]
+
+
 def echo_text(token_id: int) -> str:
-    """The text of a token; its id is its place in the answer. Four characters or more."""
+    """The text of a token; after the first, its id is its place. Four characters or more."""
     text, rest = " ", token_id
     while True:
         rest, which = divmod(rest, len(_SYLLABLES))
@@ -45,7 +59,7 @@ def echo_text(token_id: int) -> str:
 
 
 class EchoGenerator:
-    """``Generator`` that says ``echo_text`` of 0, 1, 2 and so on, at a steady pace."""
+    """``Generator`` that says ``echo_text`` of one id after the other, at a steady pace."""
 
     def __init__(
         self,
@@ -93,10 +107,7 @@ class EchoGenerator:
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = ()
     ) -> int:
         """A guess from the length of the text."""
-        texts = [
-            part.text for each in messages for part in each.parts if isinstance(part, TextPart)
-        ]
-        return 1 + sum(len(text.encode()) for text in texts) // _BYTES_PER_TOKEN
+        return 1 + sum(map(len, _texts(messages))) // _BYTES_PER_TOKEN
 
     async def check_health(self) -> None:
         """It cannot be ill."""
@@ -174,6 +185,7 @@ class _EchoAnswer:
         self._writer = writer
         self._n_prompt = n_prompt
         self._n_said = len(request.emitted_ids)
+        self._first_id = first_token_id(request.messages)
         self._n_wanted = request.sampling.max_output_tokens or _DEFAULT_OUTPUT_TOKENS
         self._started_at = time.perf_counter()
         self._first_at = 0.0
@@ -182,7 +194,8 @@ class _EchoAnswer:
         """Write the next token, or the last word."""
         if self._n_said < self._n_wanted:
             self._first_at = self._first_at or time.perf_counter()
-            self._write(TextDelta(echo_text(self._n_said), (self._n_said,)))
+            token_id = self._n_said or self._first_id
+            self._write(TextDelta(echo_text(token_id), (token_id,)))
             self._n_said += 1
         if self._n_said >= self._n_wanted:
             self.end(FinishReason.LENGTH)

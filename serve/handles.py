@@ -38,7 +38,6 @@ from serve.domain.messages import (
     VideoPerception,
 )
 
-
 _RAY_ERRORS = (
     BackPressureError,
     TaskCancelledError,

@@ -110,6 +110,7 @@ async def _measure(
     await target.count()
     load = Load(
         model=options.model,
+        repeats_itself=options.model == "echo",
         n_streams=options.streams,
         n_tokens=options.tokens,
         limit_s=options.limit,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import httpx
 import psutil
 
 from benchmarks.faults.asking import ask
@@ -25,19 +26,19 @@ from benchmarks.load.wire import Address
 _LOOK_S = 0.25
 _MIDWAY_LIMIT_S = 60.0
 _WHOLE_LIMIT_S = 180.0
-_PROMPTS = (
-    "Tell me about the sea.",
-    "Tell me about mountains.",
-    "Tell me about bread.",
-    "Tell me about clocks.",
-)
+_SUBJECTS = ("the sea", "mountains", "bread", "clocks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is under way when the fault comes: ``n_streams`` answers of ``n_tokens``."""
+    """What is under way when the fault comes: ``n_streams`` answers of ``n_tokens``.
+
+    ``repeats_itself``: the model says the same whatever else it works on. An engine does not:
+    rounding depends on the batch. Then an answer is compared with what the service has kept.
+    """
 
     model: str
+    repeats_itself: bool
     n_streams: int
     n_tokens: int
     limit_s: float = 120.0
@@ -129,7 +130,7 @@ class FaultRounds:
     def __init__(self, target: Target, load: Load) -> None:
         self._target = target
         self._load = load
-        self._references: dict[str, str] = {}
+        self._references: list[str] = []
         self._n_pieces = 0
 
     async def prepare(self) -> None:
@@ -138,15 +139,15 @@ class FaultRounds:
         Raises:
             RuntimeError: Not even that works.
         """
-        streams = self._streams(secrets.token_hex(4), len(_PROMPTS))
+        streams = self._streams(secrets.token_hex(4), self._load.n_streams)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(stream.run(limit_s=self._load.limit_s)) for stream in streams
             ]
-        for prompt, task in zip(_PROMPTS, tasks, strict=True):
+        for task in tasks:
             if task.result().problem:
                 raise RuntimeError(f"an undisturbed answer failed: {task.result().problem}")
-            self._references[prompt] = task.result().text
+            self._references.append(task.result().text)
             self._n_pieces = max(self._n_pieces, len(task.result().moments_s))
 
     async def run(self, role: Role, fault: Fault, number: int) -> Outcome | None:
@@ -169,7 +170,10 @@ class FaultRounds:
             victim.end()
         await self._target.until_whole()
         delivered = [task.result() for task in tasks]
-        problems = Counter(problem for each in delivered if (problem := self._problem(each)))
+        expected = await self._expected(delivered)
+        problems = Counter(
+            problem for each in delivered if (problem := _problem(each, expected[each.name]))
+        )
         ledger = self._target.ledger
         return Outcome(
             role=role,
@@ -210,11 +214,10 @@ class FaultRounds:
                 self._target.headers,
                 {
                     "model": self._load.model,
-                    "input": _PROMPTS[index % len(_PROMPTS)],
+                    "input": _prompt(index),
                     "max_output_tokens": self._load.n_tokens,
                     "temperature": 0,
-                    # In pairs, so that every prompt is asked in both ways.
-                    "background": index // len(_PROMPTS) % 2 == 1,
+                    "background": index % 2 == 1,
                     "metadata": {"round": round_id, "stream": f"{round_id}-{index}"},
                 },
                 f"{round_id}-{index}",
@@ -239,12 +242,31 @@ class FaultRounds:
             await asyncio.sleep(_LOOK_S)
         return None
 
-    def _problem(self, delivered: Delivered) -> str:
-        if delivered.problem:
-            return delivered.problem
-        index = int(delivered.name.rpartition("-")[2])
-        reference = self._references[_PROMPTS[index % len(_PROMPTS)]]
-        return "" if delivered.text == reference else "not the text of an undisturbed run"
+    async def _expected(self, delivered: Sequence[Delivered]) -> Mapping[str, str]:
+        """Text by stream."""
+        if self._load.repeats_itself:
+            return {each.name: text for each, text in zip(delivered, self._references, strict=True)}
+        url, headers = self._target.url, dict(self._target.headers)
+        async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+            return {each.name: await _kept_text(client, each.response_id) for each in delivered}
+
+
+def _prompt(index: int) -> str:
+    """No two streams ask the same, so answers that were mixed up show."""
+    return f"Tell me {index + 2} things about {_SUBJECTS[index % len(_SUBJECTS)]}."
+
+
+async def _kept_text(client: httpx.AsyncClient, response_id: str) -> str:
+    reply = await client.get(f"/v1/responses/{response_id}")
+    output = reply.json().get("output", [])
+    parts = (part for item in output for part in item.get("content", []))
+    return "".join(part.get("text", "") for part in parts)
+
+
+def _problem(delivered: Delivered, expected: str) -> str:
+    if delivered.problem:
+        return delivered.problem
+    return "" if delivered.text == expected else "not the text that was expected"
 
 
 def longest_pause(

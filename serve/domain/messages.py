@@ -292,7 +292,10 @@ class FilmRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmStep:
-    """Progress of a clip; ``png`` is a frame as it looks now, or empty. ``resumed``: from a checkpoint."""
+    """Progress of a clip; ``png`` is a frame as it looks now, or empty.
+
+    ``resumed``: this work goes on from a checkpoint.
+    """
 
     step: int
     of_steps: int

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.echo_generator import EchoGenerator, echo_text
+from deployments.echo_generator import EchoGenerator, echo_text, first_token_id
 from serve.domain.errors import StoreUnavailable, UnknownModel
 from serve.domain.journal import Beat, Restarted, Superseded, Wrote
 from serve.domain.messages import (
@@ -72,12 +72,21 @@ async def test_it_says_as_many_words_as_it_may(
     echo: EchoGenerator, journal: RecordedJournal
 ) -> None:
     await echo.generate(ask())
-    assert text_of(journal, "r") == "".join(map(echo_text, range(20)))
+    assert text_of(journal, "r").endswith("".join(map(echo_text, range(1, 20))))
     generated = journal.fold("r").generated
     assert generated is not None
     assert generated.reason is FinishReason.LENGTH
     assert generated.usage.output_tokens == 20
     assert generated.usage.input_tokens == 3
+
+
+async def test_the_first_word_depends_on_the_question(
+    echo: EchoGenerator, journal: RecordedJournal
+) -> None:
+    other = replace(ask("other"), messages=(ChatMessage(role="user", parts=(TextPart("else"),)),))
+    await asyncio.gather(echo.generate(ask("same")), echo.generate(ask()), echo.generate(other))
+    first, again, elsewhere = (text_of(journal, name).split()[0] for name in ("r", "same", "other"))
+    assert first == again != elsewhere
 
 
 async def test_all_answers_of_a_step_are_one_append(
@@ -93,9 +102,10 @@ async def test_another_goes_on_where_one_left_off(
     echo: EchoGenerator, journal: RecordedJournal
 ) -> None:
     await echo.generate(ask(n_tokens=8))
-    words = [echo_text(n) for n in range(8)]
+    ids = (first_token_id(ask().messages), *range(1, 8))
+    words = [echo_text(token_id) for token_id in ids]
     await journal.append(
-        [Wrote("cut", 1, n, (TextDelta(words[n], (n,)),)) for n in range(3)]
+        [Wrote("cut", 1, n, (TextDelta(words[n], (ids[n],)),)) for n in range(3)]
         + [Restarted("cut", 1, 2)]
     )
     await echo.generate(
