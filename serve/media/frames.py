@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PREFIX = struct.Struct(">IQ")
 MAX_HEAD_BYTES = 16 * 1024
@@ -50,7 +53,7 @@ class Refused:
     message: str
 
 
-def packed(head: Job | Done | Refused, content: bytes) -> tuple[bytes, bytes]:
+def packed(head: DataclassInstance, content: bytes) -> tuple[bytes, bytes]:
     """Both parts of a frame, to be written one after the other."""
     text = json.dumps(asdict(head)).encode()
     return PREFIX.pack(len(text), len(content)) + text, content

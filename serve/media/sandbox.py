@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import serve.media
 from serve.media.frames import (
@@ -14,11 +15,13 @@ from serve.media.frames import (
     PREFIX,
     READY,
     Done,
-    Job,
     Refused,
     answer_from,
     packed,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # No sanitised file is larger: 40 megapixels as an incompressible RGBA picture.
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -45,12 +48,17 @@ class Sandbox:
         max_workers: int,
         worker_env: Mapping[str, str],
         jobs_per_worker: int = 200,
+        module: str = "serve.media.worker",
     ) -> None:
-        """Nothing starts yet. ``worker_env`` is all of the environment that workers see."""
+        """Nothing starts yet. ``worker_env`` is all of the environment that workers see.
+
+        ``module`` is what they run: a call of ``serve.media.worker_loop.serve_jobs``.
+        """
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._worker_env = worker_env
         self._jobs_per_worker = jobs_per_worker
+        self._module = module
         self._slots = asyncio.Semaphore(max_workers)
         self._idle: list[_Worker] = []
 
@@ -64,7 +72,7 @@ class Sandbox:
         while self._idle:
             await self._idle.pop().leave()
 
-    async def run(self, job: Job, content: bytes) -> tuple[Done | Refused, bytes]:
+    async def run(self, job: DataclassInstance, content: bytes) -> tuple[Done | Refused, bytes]:
         """Give one file to a worker.
 
         Raises ``TimeoutError`` when it takes too long, ``WorkerLost`` when it dies of it.
@@ -80,7 +88,7 @@ class Sandbox:
             return await self._run_on(await self._start_worker(), job, content)
 
     async def _run_on(
-        self, worker: _Worker, job: Job, content: bytes
+        self, worker: _Worker, job: DataclassInstance, content: bytes
     ) -> tuple[Done | Refused, bytes]:
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -110,7 +118,7 @@ class Sandbox:
             "-s",
             "-P",
             "-m",
-            "serve.media.worker",
+            self._module,
             str(self._memory_bytes),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -149,7 +157,7 @@ class _Worker:
         if await self._stdout.read(len(READY)) != READY:
             raise WorkerLost("it did not start")
 
-    async def ask(self, job: Job, content: bytes) -> tuple[Done | Refused, bytes]:
+    async def ask(self, job: DataclassInstance, content: bytes) -> tuple[Done | Refused, bytes]:
         self.n_jobs += 1
         try:
             for part in packed(job, content):

@@ -6,57 +6,22 @@ It has no secrets, no open connections and no use for the file system.
 
 from __future__ import annotations
 
-import logging
-import os
-import resource
-import sys
-import time
-from typing import BinaryIO
-
 from serve.domain.errors import BrokenMedia, MediaTooLarge, PolymodalError
 from serve.domain.media import MediaKind
-from serve.media.frames import PREFIX, READY, Done, Fault, Job, Refused, job_from, packed
+from serve.media.frames import Fault, Refused, job_from
 from serve.media.pictures import sanitize_picture
 from serve.media.recordings import sanitize_recording
-
-# Enough for a coverage file when tests measure us; useless for filling a disk.
-_MAX_FILE_BYTES = 1024 * 1024
+from serve.media.worker_loop import Answer, limit_cpu, serve_jobs
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    memory_bytes = int(sys.argv[1])
-    questions = sys.stdin.buffer
-    answers = _private_stdout()
-    logging.disable()
-    _limit(resource.RLIMIT_AS, memory_bytes)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
-    answers.write(READY)
-    answers.flush()
-    while prefix := questions.read(PREFIX.size):
-        head_bytes, content_bytes = PREFIX.unpack(prefix)
-        job = job_from(questions.read(head_bytes))
-        head, result = _answer(job, questions.read(content_bytes), memory_bytes)
-        for part in packed(head, result):
-            answers.write(part)
-        answers.flush()
+    serve_jobs(_answer)
 
 
-def _private_stdout() -> BinaryIO:
-    """Our own handle on standard output; whatever libraries print there goes to stderr."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return answers
-
-
-def _limit(which: int, value: int) -> None:
-    resource.setrlimit(which, (value, value))
-
-
-def _answer(job: Job, content: bytes, memory_bytes: int) -> tuple[Done | Refused, bytes]:
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + job.cpu_s) + 1, hard))
+def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
+    job = job_from(head)
+    limit_cpu(job.cpu_s)
     sanitize = sanitize_picture if job.kind == MediaKind.IMAGE else sanitize_recording
     try:
         return sanitize(content, job)

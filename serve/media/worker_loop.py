@@ -1,0 +1,58 @@
+"""What every worker process does: read jobs, answer them, within limits, until it may go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from serve.media.frames import PREFIX, READY, Done, Refused, packed
+
+Answer = tuple[Done | Refused, bytes]
+
+# Enough for a coverage file when tests measure us; useless for filling a disk.
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+def serve_jobs(answer: Callable[[bytes, bytes, int], Answer]) -> None:
+    """Serve until standard input ends.
+
+    ``answer`` gets a job's head, its content, and how much memory this process may take.
+    """
+    memory_bytes = int(sys.argv[1])
+    questions = sys.stdin.buffer
+    answers = _private_stdout()
+    logging.disable()
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
+    answers.write(READY)
+    answers.flush()
+    while prefix := questions.read(PREFIX.size):
+        head_bytes, content_bytes = PREFIX.unpack(prefix)
+        job = questions.read(head_bytes)
+        head, result = answer(job, questions.read(content_bytes), memory_bytes)
+        for part in packed(head, result):
+            answers.write(part)
+        answers.flush()
+
+
+def limit_cpu(cpu_s: float) -> None:
+    """Let this process take that much more processor time, then be killed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + cpu_s) + 1, hard))
+
+
+def _private_stdout() -> BinaryIO:
+    """Our own handle on standard output; whatever libraries print there goes to stderr."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+def _limit(which: int, value: int) -> None:
+    resource.setrlimit(which, (value, value))
