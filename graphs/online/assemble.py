@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from graphs.online.timeline import video_notes
 from serve.domain.errors import InternalError
 from serve.domain.messages import (
     AudioPerception,
     ChatMessage,
+    DocumentPerception,
     ImagePerception,
     MessagePart,
     NativeMediaPart,
@@ -16,6 +18,7 @@ from serve.domain.messages import (
     Role,
     TextPart,
     ToolCall,
+    VideoPerception,
 )
 from serve.domain.records import Item, JsonObject
 
@@ -41,6 +44,8 @@ GROUNDING = (
 class _Counters:
     pictures: int = 0
     recordings: int = 0
+    videos: int = 0
+    documents: int = 0
 
 
 def assemble(
@@ -115,6 +120,12 @@ def _part(part: JsonObject, seen: Mapping[str, Seen], counters: _Counters) -> Me
                 case AudioPerception() as recording:
                     counters.recordings += 1
                     return TextPart(_recording_notes(recording, counters.recordings))
+                case VideoPerception() as video:
+                    counters.videos += 1
+                    return TextPart(video_notes(video, counters.videos))
+                case DocumentPerception() as document:
+                    counters.documents += 1
+                    return TextPart(_document_notes(document, counters.documents))
 
 
 def _picture_notes(picture: ImagePerception, number: int) -> str:
@@ -138,3 +149,8 @@ def _recording_notes(recording: AudioPerception, number: int) -> str:
         sounds = ", ".join(tag.name for tag in recording.sound_tags[:3]) or "nothing"
         return f"{about}, no speech. Sounds heard: {sounds}.]\n"
     return f'{about}. The speaker says: "{spoken}"]\n'
+
+
+def _document_notes(document: DocumentPerception, number: int) -> str:
+    pages = "\n".join(f"Page {page.number}: {page.text}" for page in document.pages)
+    return f'[Document {number}, "{document.title}", {len(document.pages)} pages.\n{pages}]\n'

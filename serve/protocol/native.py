@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from serve.domain.media import MediaRef
-from serve.domain.messages import AudioPerception, Box, ImagePerception, Perception
+from serve.domain.messages import (
+    AudioPerception,
+    Box,
+    DetectedObject,
+    DocumentPerception,
+    ImagePerception,
+    Label,
+    Perception,
+    TextLine,
+    VideoPerception,
+)
 from serve.domain.records import ApiKey, Conversation, ResponseRecord, Scope, Session
 from serve.protocol.items import Wire
 
@@ -138,7 +149,7 @@ class AssetView(BaseModel):
     """A stored medium."""
 
     id: str
-    kind: Literal["image", "audio"]
+    kind: Literal["image", "audio", "video", "document"]
     mime_type: str
     filename: str
     bytes: int
@@ -231,32 +242,114 @@ class AudioPerceptionView(BaseModel):
     sound_tags: list[LabelView]
 
 
-def perception_view(perception: Perception) -> ImagePerceptionView | AudioPerceptionView:
+class ShotView(BaseModel):
+    """What is seen between two times. Boxes are pixels of the stored video."""
+
+    start_s: float
+    end_s: float
+    frame_s: float
+    description: str
+    labels: list[LabelView]
+    objects: list[ObjectView]
+    text_lines: list[TextLineView]
+
+
+class VideoPerceptionView(BaseModel):
+    """A video's timeline. ``sound`` is null when it has none."""
+
+    kind: Literal["video"] = "video"
+    duration_s: float
+    shots: list[ShotView]
+    sound: AudioPerceptionView | None
+
+
+class PageView(BaseModel):
+    """One page of a document."""
+
+    number: int
+    text: str
+    is_read_from_picture: bool
+    description: str
+
+
+class DocumentPerceptionView(BaseModel):
+    """What a document says, page by page."""
+
+    kind: Literal["document"] = "document"
+    title: str
+    pages: list[PageView]
+
+
+PerceptionView = (
+    ImagePerceptionView | AudioPerceptionView | VideoPerceptionView | DocumentPerceptionView
+)
+
+
+def perception_view(perception: Perception) -> PerceptionView:
     """What was perceived, without vectors."""
     match perception:
         case ImagePerception():
             return ImagePerceptionView(
                 description=perception.description,
-                labels=[LabelView(name=x.name, score=x.score) for x in perception.labels],
-                objects=[
-                    ObjectView(name=x.name, score=x.score, box=_box(x.box))
-                    for x in perception.objects
-                ],
-                text_lines=[
-                    TextLineView(text=x.text, score=x.score, box=_box(x.box))
-                    for x in perception.text_lines
-                ],
+                labels=_labels(perception.labels),
+                objects=_objects(perception.objects),
+                text_lines=_text_lines(perception.text_lines),
             )
         case AudioPerception():
-            return AudioPerceptionView(
-                transcript=perception.transcript,
-                language=perception.language,
-                segments=[
-                    SegmentView(start_s=x.start_s, end_s=x.end_s, text=x.text)
-                    for x in perception.segments
+            return _audio_view(perception)
+        case VideoPerception():
+            return VideoPerceptionView(
+                duration_s=perception.duration_s,
+                shots=[
+                    ShotView(
+                        start_s=shot.start_s,
+                        end_s=shot.end_s,
+                        frame_s=shot.frame_s,
+                        description=shot.description,
+                        labels=_labels(shot.labels),
+                        objects=_objects(shot.objects),
+                        text_lines=_text_lines(shot.text_lines),
+                    )
+                    for shot in perception.shots
                 ],
-                sound_tags=[LabelView(name=x.name, score=x.score) for x in perception.sound_tags],
+                sound=None if perception.sound is None else _audio_view(perception.sound),
             )
+        case DocumentPerception():
+            return DocumentPerceptionView(
+                title=perception.title,
+                pages=[
+                    PageView(
+                        number=page.number,
+                        text=page.text,
+                        is_read_from_picture=page.is_read_from_picture,
+                        description=page.description,
+                    )
+                    for page in perception.pages
+                ],
+            )
+
+
+def _audio_view(perception: AudioPerception) -> AudioPerceptionView:
+    return AudioPerceptionView(
+        transcript=perception.transcript,
+        language=perception.language,
+        segments=[
+            SegmentView(start_s=x.start_s, end_s=x.end_s, text=x.text) for x in perception.segments
+        ],
+        sound_tags=_labels(perception.sound_tags),
+    )
+
+
+def _labels(labels: Iterable[Label]) -> list[LabelView]:
+    return [LabelView(name=x.name, score=x.score) for x in labels]
+
+
+def _objects(objects: Iterable[DetectedObject]) -> list[ObjectView]:
+    return [ObjectView(name=x.name, score=x.score, box=_box(x.box)) for x in objects]
+
+
+def _text_lines(lines: Iterable[TextLine]) -> list[TextLineView]:
+    return [TextLineView(text=x.text, score=x.score, box=_box(x.box)) for x in lines]
 
 
 def _box(box: Box) -> BoxView:

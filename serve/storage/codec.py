@@ -29,6 +29,8 @@ from serve.domain.messages import (
     AudioPerception,
     Box,
     DetectedObject,
+    DocumentPage,
+    DocumentPerception,
     Failed,
     Finished,
     FinishReason,
@@ -39,17 +41,21 @@ from serve.domain.messages import (
     LogEvent,
     Perception,
     Queued,
+    RoundStarted,
+    Shot,
     Stage,
     StageFinished,
     StageProgress,
     StageStarted,
     TextDelta,
     TextLine,
+    ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
     TraceSpan,
     TranscriptSegment,
     Usage,
+    VideoPerception,
 )
 
 JsonArray = list[Any]
@@ -79,7 +85,7 @@ def log_entry_from_json(parsed: JsonArray) -> LogEntry:
         raise UnknownForm("a log entry is not of a known form") from exc
 
 
-def _event_fields(event: LogEvent) -> tuple[object, ...]:
+def _event_fields(event: LogEvent) -> tuple[object, ...]:  # noqa: C901 - one case per event
     match event:
         case TextDelta():
             return (event.text, event.token_ids)
@@ -93,6 +99,11 @@ def _event_fields(event: LogEvent) -> tuple[object, ...]:
             return (event.stage, event.subject, event.done, event.note, event.at_unix_s)
         case StageFinished():
             return (event.stage, event.subject, event.at_unix_s, event.cache)
+        case ToolAnswered():
+            outcome = (event.asset_id, event.has_failed)
+            return (event.call_id, event.output, event.at_unix_s, *outcome)
+        case RoundStarted():
+            return (event.number,)
         case Queued():
             return (event.place, event.eta_s, event.at_unix_s)
         case Generated():
@@ -123,6 +134,16 @@ def _tool_arguments_delta(fields: JsonArray) -> ToolArgumentsDelta:
 def _tool_call_started(fields: JsonArray) -> ToolCallStarted:
     index, call_id, name = fields
     return ToolCallStarted(index, call_id, name)
+
+
+def _tool_answered(fields: JsonArray) -> ToolAnswered:
+    call_id, output, at_unix_s, asset_id, has_failed = fields
+    return ToolAnswered(call_id, output, float(at_unix_s), asset_id, bool(has_failed))
+
+
+def _round_started(fields: JsonArray) -> RoundStarted:
+    (number,) = fields
+    return RoundStarted(int(number))
 
 
 def _stage_started(fields: JsonArray) -> StageStarted:
@@ -172,6 +193,8 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
     "TextDelta": _text_delta,
     "ToolArgumentsDelta": _tool_arguments_delta,
     "ToolCallStarted": _tool_call_started,
+    "ToolAnswered": _tool_answered,
+    "RoundStarted": _round_started,
     "StageStarted": _stage_started,
     "StageProgress": _stage_progress,
     "StageFinished": _stage_finished,
@@ -349,14 +372,8 @@ def decode_perception(encoded: bytes) -> Perception:
 def _image_perception(fields: dict[str, Any]) -> ImagePerception:
     return ImagePerception(
         labels=_labels(fields["labels"]),
-        objects=tuple(
-            DetectedObject(found["name"], float(found["score"]), _box(found["box"]))
-            for found in fields["objects"]
-        ),
-        text_lines=tuple(
-            TextLine(line["text"], float(line["score"]), _box(line["box"]))
-            for line in fields["text_lines"]
-        ),
+        objects=_objects(fields["objects"]),
+        text_lines=_text_lines(fields["text_lines"]),
         description=fields["description"],
         vector=tuple(map(float, fields["vector"])),
         encode_s=float(fields["encode_s"]),
@@ -379,6 +396,58 @@ def _audio_perception(fields: dict[str, Any]) -> AudioPerception:
     )
 
 
+def _video_perception(fields: dict[str, Any]) -> VideoPerception:
+    sound = fields["sound"]
+    return VideoPerception(
+        shots=tuple(_shot(shot) for shot in fields["shots"]),
+        sound=None if sound is None else _audio_perception(sound),
+        vector=tuple(map(float, fields["vector"])),
+        duration_s=float(fields["duration_s"]),
+        encode_s=float(fields["encode_s"]),
+    )
+
+
+def _shot(fields: dict[str, Any]) -> Shot:
+    return Shot(
+        start_s=float(fields["start_s"]),
+        end_s=float(fields["end_s"]),
+        frame_s=float(fields["frame_s"]),
+        description=fields["description"],
+        labels=_labels(fields["labels"]),
+        objects=_objects(fields["objects"]),
+        text_lines=_text_lines(fields["text_lines"]),
+        vector=tuple(map(float, fields["vector"])),
+    )
+
+
+def _document_perception(fields: dict[str, Any]) -> DocumentPerception:
+    return DocumentPerception(
+        pages=tuple(
+            DocumentPage(
+                number=int(page["number"]),
+                text=page["text"],
+                is_read_from_picture=bool(page["is_read_from_picture"]),
+                description=page["description"],
+                vector=tuple(map(float, page["vector"])),
+            )
+            for page in fields["pages"]
+        ),
+        title=fields["title"],
+        vector=tuple(map(float, fields["vector"])),
+        encode_s=float(fields["encode_s"]),
+    )
+
+
+def _objects(parsed: list[dict[str, Any]]) -> tuple[DetectedObject, ...]:
+    return tuple(
+        DetectedObject(found["name"], float(found["score"]), _box(found["box"])) for found in parsed
+    )
+
+
+def _text_lines(parsed: list[dict[str, Any]]) -> tuple[TextLine, ...]:
+    return tuple(TextLine(line["text"], float(line["score"]), _box(line["box"])) for line in parsed)
+
+
 def _labels(parsed: list[dict[str, Any]]) -> tuple[Label, ...]:
     return tuple(Label(label["name"], float(label["score"])) for label in parsed)
 
@@ -390,6 +459,8 @@ def _box(parsed: dict[str, Any]) -> Box:
 _PERCEPTION_READERS: Final[dict[str, Callable[[dict[str, Any]], Perception]]] = {
     "ImagePerception": _image_perception,
     "AudioPerception": _audio_perception,
+    "VideoPerception": _video_perception,
+    "DocumentPerception": _document_perception,
 }
 
 

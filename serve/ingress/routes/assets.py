@@ -14,8 +14,7 @@ from serve.ingress.context import Ports
 from serve.protocol.native import (
     AssetPage,
     AssetView,
-    AudioPerceptionView,
-    ImagePerceptionView,
+    PerceptionView,
     perception_view,
 )
 
@@ -76,9 +75,7 @@ async def content(asset_id: str, ports: Ports, caller: Reader) -> Response:
 
 
 @router.get("/{asset_id}/perception")
-async def perception(
-    asset_id: str, ports: Ports, caller: Reader
-) -> ImagePerceptionView | AudioPerceptionView:
+async def perception(asset_id: str, ports: Ports, caller: Reader) -> PerceptionView:
     """What was seen or heard in it, once some request has asked."""
     found = await ports.perceiving.recall(await ports.assets.get(caller, asset_id))
     if found is None:
