@@ -76,6 +76,7 @@ class MediaLimits:
     max_image_px: int = 40_000_000
     max_image_side_px: int = 16_384
     max_audio_s: float = 600.0
+    max_pages: int = 1000
     decode_timeout_s: float = 30.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
 

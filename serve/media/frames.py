@@ -32,7 +32,19 @@ class Job:
     max_image_px: int
     max_image_side_px: int
     max_audio_s: float
+    max_pages: int
     cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageJob:
+    """Head of a request about a document: "read" text layers, or make a "picture" of a page."""
+
+    work: Literal["read", "picture"]
+    page: int
+    n_pages: int = 1
+    max_image_side_px: int = 1
+    cpu_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

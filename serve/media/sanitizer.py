@@ -22,7 +22,7 @@ class SandboxedSanitizer:
     """``MediaSanitizer`` that decodes in processes it can kill.
 
     Pictures come back upright, in sRGB and without metadata: JPEG as JPEG, everything else as
-    PNG. Recordings come back as 16 kHz mono FLAC without tags.
+    PNG. Recordings come back as 16 kHz mono FLAC without tags, documents as pages alone.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class SandboxedSanitizer:
             max_image_px=limits.max_image_px,
             max_image_side_px=limits.max_image_side_px,
             max_audio_s=limits.max_audio_s,
+            max_pages=limits.max_pages,
             cpu_s=limits.decode_timeout_s,
         )
         try:

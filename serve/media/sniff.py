@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from serve.domain.errors import BrokenMedia, UnsupportedMedia
 from serve.domain.media import MediaKind
 
-TAKEN = "PNG, JPEG, WebP, GIF and BMP pictures; WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio"
+TAKEN = (
+    "PNG, JPEG, WebP, GIF and BMP pictures; PDF documents; "
+    "WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,9 @@ _OGG = FileType(MediaKind.AUDIO, "audio/ogg", "ogg")
 _MP4 = FileType(MediaKind.AUDIO, "audio/mp4", "mov")
 _AAC = FileType(MediaKind.AUDIO, "audio/aac", "aac")
 _WEBM = FileType(MediaKind.AUDIO, "audio/webm", "matroska")
+_PDF = FileType(MediaKind.DOCUMENT, "application/pdf", "pdf")
 
-FILE_TYPES = (_PNG, _JPEG, _WEBP, _GIF, _BMP, _WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM)
+FILE_TYPES = (_PNG, _JPEG, _WEBP, _GIF, _BMP, _WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM, _PDF)
 
 _BY_MAGIC = (
     (b"\x89PNG\r\n\x1a\n", _PNG),
@@ -43,6 +47,7 @@ _BY_MAGIC = (
     (b"fLaC", _FLAC),
     (b"OggS", _OGG),
     (b"ID3", _MP3),
+    (b"%PDF-", _PDF),
 )
 
 _MP4_BRANDS = frozenset(
@@ -51,7 +56,6 @@ _MP4_BRANDS = frozenset(
 
 # What people most often send instead, so that the refusal can say what it saw.
 _REFUSED_MAGIC = (
-    (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a ZIP archive or office document"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),
@@ -138,7 +142,7 @@ def sniff(
 
 
 def _a(kind: MediaKind) -> str:
-    return "a picture" if kind is MediaKind.IMAGE else "audio"
+    return {MediaKind.IMAGE: "a picture", MediaKind.AUDIO: "audio"}.get(kind, f"a {kind.value}")
 
 
 def _by_magic(content: bytes) -> FileType | None:

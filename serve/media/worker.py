@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from serve.domain.errors import BrokenMedia, MediaTooLarge, PolymodalError
 from serve.domain.media import MediaKind
+from serve.media.documents import sanitize_document
 from serve.media.frames import Fault, Refused, job_from
 from serve.media.pictures import sanitize_picture
 from serve.media.recordings import sanitize_recording
@@ -22,7 +23,11 @@ def main() -> None:
 def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
     job = job_from(head)
     limit_cpu(job.cpu_s)
-    sanitize = sanitize_picture if job.kind == MediaKind.IMAGE else sanitize_recording
+    sanitize = {
+        MediaKind.IMAGE: sanitize_picture,
+        MediaKind.AUDIO: sanitize_recording,
+        MediaKind.DOCUMENT: sanitize_document,
+    }[MediaKind(job.kind)]
     try:
         return sanitize(content, job)
     except PolymodalError as error:
