@@ -11,6 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 
 from deployments.audio_encoder import AudioEncoderReplica
+from deployments.document_encoder import DocumentEncoderReplica
 from deployments.echo_generator import EchoGenerator
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
@@ -19,6 +20,7 @@ from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
 from graphs.nodes import (
     AUDIO_ENCODER,
+    DOCUMENT_ENCODER,
     GENERATOR,
     IMAGE_ENCODER,
     INGRESS,
@@ -31,6 +33,8 @@ from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
 from serve.config.app_args import AppArgs
 from serve.config.settings import ReplicaRange, Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
+from serve.domain.perception import reading_revision
+from serve.handles import ImageEncoderClient
 from serve.registry.catalog import catalog
 from serve.registry.specs import ModelSpec, Registry, Role
 
@@ -61,6 +65,14 @@ def build(args: AppArgs) -> Application:
     audio = _deployment(AUDIO_ENCODER, AudioEncoderReplica).bind(
         audio_spec, text_spec, models_dir, open_store
     )
+    document = _deployment(DOCUMENT_ENCODER, DocumentEncoderReplica).bind(
+        reading_revision(image_spec.revision, text_spec.revision),
+        text_spec,
+        models_dir,
+        open_store,
+        image,
+        partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
+    )
     generators = {
         spec.name: _generator(index, spec, settings.generator_replicas).bind(
             spec,
@@ -77,6 +89,7 @@ def build(args: AppArgs) -> Application:
         text=text,
         image=image,
         audio=audio,
+        document=document,
         generators=generators,
         settings=settings,
         models=models,

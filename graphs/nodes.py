@@ -17,6 +17,7 @@ from graphs.scaling import generator_policy
 TEXT_ENCODER = "TextEncoder"
 IMAGE_ENCODER = "ImageEncoder"
 AUDIO_ENCODER = "AudioEncoder"
+DOCUMENT_ENCODER = "DocumentEncoder"
 GENERATOR = "Generator"
 INGRESS = "Ingress"
 
@@ -107,6 +108,10 @@ NODES = {
         target_ongoing=2,
         has_cache=True,
         environment=_ONE_THREAD,
+    ),
+    # It waits for the image encoder most of the time.
+    DOCUMENT_ENCODER: NodeOptions(
+        cpu_share=0.1, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
     ),
     GENERATOR: NodeOptions(
         cpu_share=0.5,

@@ -45,6 +45,7 @@ class IngressNode:
         text: DeploymentHandle[Any],
         image: DeploymentHandle[Any],
         audio: DeploymentHandle[Any],
+        document: DeploymentHandle[Any],
         generators: dict[str, DeploymentHandle[Any]],
         settings: Settings,
         models: ServedModels,
@@ -62,7 +63,9 @@ class IngressNode:
         from graphs.online.ingress_ports import NodeHandles, ingress_app
         from serve.ingress.server import AppServer
 
-        handles = NodeHandles(text=text, image=image, audio=audio, generators=generators)
+        handles = NodeHandles(
+            text=text, image=image, audio=audio, document=document, generators=generators
+        )
         app = ingress_app(handles, settings, models, metrics_dir=folder)
         self._server = AppServer(app, self._shared.socket, grace_s=_GRACE_S)
         await self._server.start()

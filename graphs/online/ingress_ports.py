@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from graphs.nodes import AUDIO_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
+from graphs.nodes import AUDIO_ENCODER, DOCUMENT_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
 from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
 from graphs.online.peers import Peers
@@ -27,8 +27,10 @@ from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
 from serve.domain.media import MediaKind, MediaLimits
+from serve.domain.perception import reading_revision
 from serve.handles import (
     AudioEncoderClient,
+    DocumentEncoderClient,
     GeneratorClient,
     ImageEncoderClient,
     TextEncoderClient,
@@ -89,6 +91,7 @@ class NodeHandles:
     text: DeploymentHandle[Any]
     image: DeploymentHandle[Any]
     audio: DeploymentHandle[Any]
+    document: DeploymentHandle[Any]
     generators: dict[str, DeploymentHandle[Any]]
 
 
@@ -117,6 +120,9 @@ class _Ports:
         self._text = TextEncoderClient(handles.text, node="text encoder", timeout_s=timeout_s)
         self._images = ImageEncoderClient(handles.image, node="image encoder", timeout_s=timeout_s)
         self._sounds = AudioEncoderClient(handles.audio, node="audio encoder", timeout_s=timeout_s)
+        self._documents = DocumentEncoderClient(
+            handles.document, node="document encoder", timeout_s=timeout_s
+        )
         self._generators = {
             name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
             for name, handle in handles.generators.items()
@@ -129,6 +135,7 @@ class _Ports:
             max_upload_bytes=settings.max_upload_bytes,
             max_image_px=settings.max_image_px,
             max_audio_s=settings.max_audio_s,
+            max_pages=settings.max_pages,
         )
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.postgres_dsn))
@@ -152,11 +159,16 @@ class _Ports:
             perceiver = Perceiver(
                 images=self._images,
                 sounds=self._sounds,
+                documents=self._documents,
                 cache=StoredPerceptionCache(redis, objects),
                 index=index,
                 revisions={
                     MediaKind.IMAGE: self._models.choose("image_encoder", None).revision,
                     MediaKind.AUDIO: self._models.choose("audio_encoder", None).revision,
+                    MediaKind.DOCUMENT: reading_revision(
+                        self._models.choose("image_encoder", None).revision,
+                        self._models.choose("text_encoder", None).revision,
+                    ),
                 },
             )
             me = this_process("ingress")
@@ -206,6 +218,7 @@ class _Ports:
                         TEXT_ENCODER: self._text.ping,
                         IMAGE_ENCODER: self._images.ping,
                         AUDIO_ENCODER: self._sounds.ping,
+                        DOCUMENT_ENCODER: self._documents.ping,
                         **{
                             f"{GENERATOR} {name}": client.ping
                             for name, client in self._generators.items()

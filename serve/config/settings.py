@@ -191,7 +191,10 @@ class Settings:
             "Most pixels (width times height) of a picture.", default=50_000_000, minimum=1
         )
     )
-    max_audio_s: float = field(metadata=_setting("Longest recording.", default=1800, minimum=1))
+    max_audio_s: float = field(
+        metadata=_setting("Longest recording, seconds.", default=4 * 3600, minimum=1)
+    )
+    max_pages: int = field(metadata=_setting("Most pages of a document.", default=1000, minimum=1))
     cookie_secure: bool = field(
         metadata=_setting(
             "Send the session cookie over https only.", derived="yes if public_url is https"

@@ -21,6 +21,11 @@ def feature_key(
     return _digest("features", owner_id, content_hash, model_revision, processor_args, dtype)
 
 
+def reading_revision(image_revision: str, text_revision: str) -> str:
+    """Revision of the document encoder, which has no weights but those it asks."""
+    return f"pages-1-{_digest(image_revision, text_revision)[:12]}"
+
+
 def _digest(*fields: str) -> str:
     hasher = hashlib.sha256()
     for value in fields:

@@ -100,7 +100,7 @@ def _blank_entries(file: bytearray, start: int, *, is_stream: bool) -> None:
 
 def _entries(file: bytearray, start: int) -> list[tuple[bytes, int, int, int]]:
     """Name, where it begins, where it ends, and where its value ends; of one dictionary."""
-    entries = []
+    entries: list[tuple[bytes, int, int, int]] = []
     at = start + 2
     while True:
         token = _token(file, at)
