@@ -35,6 +35,12 @@ RESPONSES_IN_FLIGHT = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+JOBS = Counter(
+    "polymodal_jobs_total",
+    "Jobs by kind and how their work here ended: completed, failed, cancelled, lost, handed over.",
+    ("kind", "outcome"),
+    registry=REGISTRY,
+)
 PERCEPTIONS = Counter(
     "polymodal_perceptions_total",
     "Perceptions asked for, by medium and whether the cache had them (hit, miss).",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -74,6 +74,34 @@ class Database:
         """Several statements: all of them, or, when the block raises, none."""
         async with self._connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def listening(self, channel: str) -> AsyncIterator[AsyncGenerator[str, None]]:
+        """Payloads notified on ``channel`` since the block began; ends with the connection.
+
+        Holds a connection of the pool inside the block.
+        """
+        heard: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            heard.put_nowait(str(payload))
+
+        def end(_connection: object) -> None:
+            heard.put_nowait(None)
+
+        async def payloads() -> AsyncGenerator[str, None]:
+            while (payload := await heard.get()) is not None:
+                yield payload
+
+        async with self._connection() as connection:
+            connection.add_termination_listener(end)
+            await connection.add_listener(channel, hear)
+            try:
+                yield payloads()
+            finally:
+                if not connection.is_closed():
+                    connection.remove_termination_listener(end)
+                    await connection.remove_listener(channel, hear)
 
     async def ping(self) -> None:
         """Raise ``StoreUnavailable`` unless it answers."""

@@ -1,0 +1,1 @@
+"""Long work: who does it, and how each kind is done."""
