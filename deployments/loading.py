@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -35,6 +36,11 @@ def model_dir(spec: ModelSpec, models_dir: Path) -> Path:
             if not folder.is_dir():
                 raise ModelNotPrepared(f"the model {spec.name} needs the folder {folder}")
             return folder
+        case SourceKind.INSTALLED:
+            package = find_spec(source.name)
+            if package is None or package.origin is None:
+                raise ModelNotPrepared(f"the model {spec.name} needs the package {source.name}")
+            return Path(package.origin).parent
         case SourceKind.HUB:
             found = snapshot_download(
                 source.name, revision=source.version, cache_dir=models_dir / "hub"

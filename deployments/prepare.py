@@ -20,7 +20,7 @@ from deployments.manifest import Manifest, current_manifest, write_manifest
 from serve.domain.errors import UnknownModel
 from serve.registry.archives import ArchiveError, archive_path, fetch, locked, unpack
 from serve.registry.catalog import catalog
-from serve.registry.specs import ModelSpec
+from serve.registry.specs import ModelSpec, SourceKind
 
 Report = Callable[[str], None]
 
@@ -60,7 +60,8 @@ def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Manifest | Non
         report(f"{spec.name}: {text}")
 
     if not spec.is_prepared:
-        say("fetching from the model hub")
+        if any(source.kind is SourceKind.HUB for source in spec.sources):
+            say("fetching from the model hub")
         model_dir(spec, models_dir)
         return None
     target = models_dir / spec.name

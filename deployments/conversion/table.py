@@ -28,6 +28,8 @@ def converter(name: str) -> Convert:
             from deployments.conversion.vision import convert
         case "whisper":
             from deployments.conversion.whisper import convert
+        case "kokoro":
+            from deployments.conversion.kokoro import convert
         case _:
             raise KeyError(f"no converter {name!r}")
     return convert

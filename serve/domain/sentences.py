@@ -173,9 +173,11 @@ _NEXT: Final = re.compile(r"[^\s\"'“‘(\[*_]|\n")  # noqa: RUF001
 _LAST_WORD: Final = re.compile(r"([\w.'’&-]*?)\.[\"'”’)\]*_]*$")  # noqa: RUF001
 # A name, a number or an example follows these.
 _TITLES: Final = frozenset(
-    ("mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "gen", "col", "lt", "sgt", "capt", "rep")
-    + ("sen", "gov", "st", "mt", "ft", "fig", "figs", "no", "nos", "vol", "pp", "ch", "sec", "eq")
-    + ("ca", "cf", "vs", "e.g", "i.e", "approx", "al", "op")
+    (
+        *("mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "gen", "col", "lt", "sgt", "capt"),
+        *("rep", "sen", "gov", "st", "mt", "ft", "fig", "figs", "no", "nos", "vol", "pp", "ch"),
+        *("sec", "eq", "ca", "cf", "vs", "e.g", "i.e", "approx", "al", "op"),
+    )
 )
 
 

