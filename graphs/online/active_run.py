@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphs.online.assemble import Seen
+from graphs.online.tools.registry import ServerTools
 from serve.domain.asks import Admission, Ask, Perceiving, RequestClock, Ticket
 from serve.domain.catalogue import ServedModel
 from serve.domain.journal import FIRST_TERM, ResponseFold
@@ -49,6 +50,11 @@ class ActiveRun:
     is_handed_over: bool = False
     is_void: bool = False
     seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """Of the tools of ours that the model may call."""
+        return frozenset(tool.name for tool in self.ask.server_tools)
 
     @property
     def fold(self) -> ResponseFold:
@@ -97,3 +103,4 @@ class RunPorts:
     generators: Mapping[str, Generator]
     models: Mapping[str, ServedModel]
     admission: Admission
+    tools: ServerTools

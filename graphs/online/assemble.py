@@ -21,6 +21,7 @@ from serve.domain.messages import (
     VideoPerception,
 )
 from serve.domain.records import Item, JsonObject
+from serve.protocol.server_tools import model_view
 
 Seen = Perception | NativeMediaPart
 """What the prompt has of a medium: words about it, or features of it."""
@@ -98,6 +99,9 @@ def _append(
                     tool_call_id=body["call_id"],
                 )
             )
+        case "image_generation_call" | "file_search_call" | "custom_tool_call":
+            for view in model_view(body):
+                _append(messages, view, seen, counters)
         case unknown:
             raise InternalError(f"an item of type {unknown!r} was stored")
 
@@ -114,18 +118,29 @@ def _part(part: JsonObject, seen: Mapping[str, Seen], counters: _Counters) -> Me
                     return TextPart("[An attachment that its owner has deleted.]")
                 case NativeMediaPart() as native:
                     return native
-                case ImagePerception() as picture:
-                    counters.pictures += 1
-                    return TextPart(_picture_notes(picture, counters.pictures))
-                case AudioPerception() as recording:
-                    counters.recordings += 1
-                    return TextPart(_recording_notes(recording, counters.recordings))
-                case VideoPerception() as video:
-                    counters.videos += 1
-                    return TextPart(video_notes(video, counters.videos))
-                case DocumentPerception() as document:
-                    counters.documents += 1
-                    return TextPart(_document_notes(document, counters.documents))
+                case perception:
+                    return TextPart(_notes(perception, counters))
+
+
+def notes_of(perception: Perception) -> str:
+    """Words about one medium that stands alone."""
+    return _notes(perception, _Counters()).strip().strip("[]")
+
+
+def _notes(perception: Perception, counters: _Counters) -> str:
+    match perception:
+        case ImagePerception() as picture:
+            counters.pictures += 1
+            return _picture_notes(picture, counters.pictures)
+        case AudioPerception() as recording:
+            counters.recordings += 1
+            return _recording_notes(recording, counters.recordings)
+        case VideoPerception() as video:
+            counters.videos += 1
+            return video_notes(video, counters.videos)
+        case DocumentPerception() as document:
+            counters.documents += 1
+            return _document_notes(document, counters.documents)
 
 
 def _picture_notes(picture: ImagePerception, number: int) -> str:

@@ -19,6 +19,8 @@ from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
+from graphs.online.tools.registry import ServerTools
+from graphs.online.tools.searching import Searching
 from graphs.stores import object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
@@ -189,6 +191,7 @@ class _Ports:
                 generators=self._generators,
                 models={model.name: model for model in self._models.models},
                 admission=desk,
+                tools=ServerTools([Searching(self._text, perceiver, assets)]),
             )
             supervisor = RunSupervisor(run_ports, peers, timeout_s=settings.request_timeout_s)
             await stack.enter_async_context(peers.met())

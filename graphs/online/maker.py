@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,8 @@ from typing import TypeVar
 from graphs.online.active_run import ActiveRun, RunPorts
 from graphs.online.assemble import Seen, assemble
 from graphs.online.peers import Peers
+from graphs.online.rounds import Round, items_of, rounds_of, usage_of
+from graphs.online.tools.registry import Asked
 from graphs.online.writer import EventWriter
 from serve.domain.affinity import affinity_of
 from serve.domain.errors import (
@@ -36,9 +38,12 @@ from serve.domain.messages import (
     LogEntry,
     NativeMediaPart,
     Queued,
+    RoundStarted,
     Stage,
     StageFinished,
     StageStarted,
+    ToolAnswered,
+    ToolCall,
     Usage,
 )
 from serve.domain.records import ResponseRecord
@@ -49,6 +54,7 @@ from serve.observability.metrics import (
 )
 from serve.protocol.events import settled_record
 from serve.protocol.items import media_ids
+from serve.protocol.server_tools import arguments_of
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +65,8 @@ _READ_ON_S = 600
 _MAX_PERCEPTIONS_AT_ONCE = 8
 # A request that kills each engine it meets is given up before it has killed them all.
 _MAX_FRUITLESS_CALLS = 5
+# The model writes so often at most in one answer, tools in between.
+_MAX_ROUNDS = 5
 _FIRST_BACKOFF_S = 0.1
 _LAST_BACKOFF_S = 2.0
 _LOOK_AGAIN_S = 0.1
@@ -107,26 +115,72 @@ class ResponseMaker:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if run.term > FIRST_TERM:
-                    if await self._still_comes(run):
+                    if await self._still_comes(run) and not self._has_calls(run):
                         return
                     await self._restart(run)
-                writer = EventWriter(
-                    self._ports.journal,
-                    run.record.id,
-                    epoch=run.fold.epoch,
-                    next_seq=run.fold.next_seq,
-                )
+                writer = self._writer(run)
                 await self._queue(run, writer)
                 await self._perceive(run, writer)
-                await self._generate(run, writer.next_seq)
+                await self._rounds(run, writer.next_seq)
         except TimeoutError as exc:
             raise NodeTimeout(
                 f"the answer took longer than {self._timeout_s:g} s, the limit",
                 budget_s=self._timeout_s,
             ) from exc
 
+    def _writer(self, run: ActiveRun) -> EventWriter:
+        return EventWriter(
+            self._ports.journal,
+            run.record.id,
+            epoch=run.fold.epoch,
+            next_seq=run.fold.next_seq,
+        )
+
+    def _has_calls(self, run: ActiveRun) -> bool:
+        """Whether the model has called tools of ours and reads their answers next."""
+        if not run.ask.server_tools:
+            return False
+        now = rounds_of(run.fold.entries)[-1]
+        return bool(now.unanswered(run.tool_names)) or now.goes_on(run.tool_names)
+
+    async def _rounds(self, run: ActiveRun, first_seq: int) -> None:
+        """Let the model write, answer what it calls, and let it write again."""
+        rounds = rounds_of(run.fold.entries) if run.ask.server_tools else []
+        while True:
+            if not rounds or rounds[-1].generated is None:
+                await self._generate(run, first_seq, rounds)
+            if not self._has_calls(run):
+                return
+            # The generator had its last word: what follows is ours to write.
+            await self._restart(run)
+            writer = self._writer(run)
+            now = rounds_of(run.fold.entries)[-1]
+            for call in now.unanswered(run.tool_names):
+                await writer.write(await self._answer(run, call, writer))
+            if now.goes_on(run.tool_names):
+                await writer.write(RoundStarted(now.number + 1))
+            await self._until(run, partial(_has_read, writer.next_seq))
+            if not now.goes_on(run.tool_names):
+                return
+            first_seq = writer.next_seq
+            rounds = rounds_of(run.fold.entries)
+
+    async def _answer(self, run: ActiveRun, call: ToolCall, writer: EventWriter) -> ToolAnswered:
+        use = next(use for use in run.ask.server_tools if use.name == call.name)
+        own = dict.fromkeys(asset for item in run.ask.input_items for asset in media_ids(item))
+        asked = Asked(
+            caller=run.caller,
+            response_id=run.record.id,
+            arguments=arguments_of(call.arguments),
+            options=use.options,
+            media=tuple(own),
+        )
+        return await self._ports.tools.answer(call, asked, clock=run.clock, writer=writer)
+
     async def _still_comes(self, run: ActiveRun) -> bool:
         """Wait while the generator that our predecessor called is at work. True: it ended well."""
+        if run.ask.server_tools and rounds_of(run.fold.entries)[-1].generated is not None:
+            return True
         adopted_at_s = time.monotonic()
         while run.fold.generated is None and not run.fold.has_gap:
             is_fresh = time.monotonic() - adopted_at_s < self._peers.silent_after_s
@@ -214,10 +268,10 @@ class ResponseMaker:
                 media.append(await self._ports.assets.get(run.caller, asset_id))
         return media
 
-    async def _generate(self, run: ActiveRun, first_seq: int) -> None:
+    async def _generate(self, run: ActiveRun, first_seq: int, rounds: Sequence[Round]) -> None:
         """Call generators until one of them has said its last word."""
         # Nothing of this epoch can be in the journal that we did not write ourselves.
-        request = self._request(run, first_seq)
+        request = self._request(run, first_seq, rounds)
         start_s = run.clock.now_s()
         n_fruitless = n_calls = 0
         with run.clock.span("generate", "Generator") as attributes:
@@ -248,9 +302,16 @@ class ResponseMaker:
             attributes["calls"] = n_calls
             self._trace(run, attributes, start_s)
 
-    def _request(self, run: ActiveRun, first_seq: int) -> GenerationRequest:
+    def _request(
+        self, run: ActiveRun, first_seq: int, rounds: Sequence[Round]
+    ) -> GenerationRequest:
         ask = run.ask
-        messages = assemble(run.history, run.seen, instructions=ask.instructions)
+        history = (*run.history, *items_of(rounds[:-1]))
+        messages = assemble(history, run.seen, instructions=ask.instructions)
+        choice = ask.tool_choice
+        if len(rounds) > 1:
+            # Told to use a tool, it has; and an answer must come to an end.
+            choice = "auto" if choice == "auto" and len(rounds) < _MAX_ROUNDS else "none"
         return GenerationRequest(
             response_id=run.record.id,
             model=ask.model,
@@ -261,8 +322,8 @@ class ResponseMaker:
             emitted_ids=run.fold.emitted_ids(),
             emitted_calls=run.fold.emitted_calls(),
             affinity=affinity_of(messages),
-            tools=ask.tools,
-            tool_choice=ask.tool_choice,
+            tools=(*ask.tools, *self._ports.tools.specs(ask.server_tools)),
+            tool_choice=choice,
             parallel_tool_calls=ask.parallel_tool_calls,
             json_schema=ask.json_schema,
         )
@@ -325,12 +386,14 @@ class ResponseMaker:
     # --- the end ----------------------------------------------------------------------------
 
     async def _finish(self, run: ActiveRun) -> None:
-        generated = run.fold.generated
+        rounds = rounds_of(run.fold.entries)
+        generated = rounds[-1].generated
         if generated is None:
             raise InternalError("the answer ended without its last word")
+        usage = usage_of(rounds)
         if run.ticket is not None:
-            run.ticket.release(output_tokens=generated.usage.output_tokens)
-        final = await self._settle(run, _finished(generated.reason, generated.usage))
+            run.ticket.release(output_tokens=usage.output_tokens)
+        final = await self._settle(run, _finished(generated.reason, usage))
         run.outcome.set_result(final)
         await self._entitle(run)
 
@@ -407,6 +470,10 @@ async def _outliving(attempt: Callable[[], Awaitable[T]], *, for_ever: bool = Fa
             if not for_ever and n_failed > _MAX_FRUITLESS_CALLS:
                 raise
         await asyncio.sleep(min(_FIRST_BACKOFF_S * 2**n_failed, _LAST_BACKOFF_S))
+
+
+def _has_read(seq: int, fold: ResponseFold) -> bool:
+    return fold.next_seq >= seq
 
 
 def _called(run: ActiveRun, call: asyncio.Task[None]) -> None:

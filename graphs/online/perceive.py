@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import chain
 from typing import TypeVar
 
 from serve.domain.asks import Perceived, Watch
@@ -74,6 +75,21 @@ class Perceiver:
     async def recall(self, media: MediaRef) -> Perception | None:
         """What the cache knows, without encoding."""
         return await self._cache.get(self._key(media, None))
+
+    async def nearest(
+        self, owner_id: str, vector: Sequence[float], n: int
+    ) -> tuple[tuple[str, float], ...]:
+        """Assets whose perceptions lie nearest, best first, of every kind."""
+        found = await asyncio.gather(
+            *(
+                self._index.nearest(revision, owner_id, vector, n)
+                for revision in dict.fromkeys(self._revisions.values())
+            )
+        )
+        best: dict[str, float] = {}
+        for asset_id, score in sorted(chain.from_iterable(found), key=lambda hit: -hit[1]):
+            best.setdefault(asset_id, score)
+        return tuple(best.items())[:n]
 
     async def forget(self, media: MediaRef) -> None:
         """Take the asset out of the search index."""

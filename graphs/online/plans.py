@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from serve.domain.asks import Ask
+from serve.domain.asks import Ask, ServerToolUse
 from serve.domain.messages import Sampling, ToolSpec
 from serve.domain.records import JsonObject, ResponseRecord
 
@@ -15,6 +15,7 @@ def plan_of(ask: Ask) -> JsonObject:
         "instructions": ask.instructions,
         "sampling": asdict(ask.sampling),
         "tools": [asdict(tool) for tool in ask.tools],
+        "server_tools": [asdict(tool) for tool in ask.server_tools],
         "tool_choice": ask.tool_choice,
         "parallel_tool_calls": ask.parallel_tool_calls,
         "json_schema": ask.json_schema,
@@ -32,6 +33,7 @@ def planned_ask(record: ResponseRecord, plan: JsonObject) -> Ask:
         previous_response_id=record.previous_response_id,
         sampling=Sampling(**{**sampling, "stop": tuple(sampling.get("stop", ()))}),
         tools=tuple(ToolSpec(**tool) for tool in plan.get("tools", ())),
+        server_tools=tuple(ServerToolUse(**tool) for tool in plan.get("server_tools", ())),
         tool_choice=plan.get("tool_choice", "auto"),
         parallel_tool_calls=plan.get("parallel_tool_calls", True),
         json_schema=plan.get("json_schema"),

@@ -72,6 +72,14 @@ class Ticket(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ServerToolUse:
+    """A tool that we run ourselves, which the model may call. ``options`` are the caller's."""
+
+    name: str
+    options: JsonObject = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One turn: every medium in ``input_items`` is stored already, every default decided.
@@ -89,6 +97,7 @@ class Ask:
     previous_response_id: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     tools: tuple[ToolSpec, ...] = ()
+    server_tools: tuple[ServerToolUse, ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
     json_schema: str | None = None
@@ -151,6 +160,12 @@ class Perceiving(Protocol):
 
     async def recall(self, media: MediaRef) -> Perception | None:
         """What the cache knows, without encoding."""
+        ...
+
+    async def nearest(
+        self, owner_id: str, vector: Sequence[float], n: int
+    ) -> tuple[tuple[str, float], ...]:
+        """``(asset_id, cosine similarity)`` of what was perceived for an owner, best first."""
         ...
 
     async def forget(self, media: MediaRef) -> None:

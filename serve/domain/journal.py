@@ -25,6 +25,7 @@ from serve.domain.messages import (
     Generated,
     LogEntry,
     LogEvent,
+    RoundStarted,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStarted,
@@ -142,17 +143,26 @@ class ResponseFold:
         return last if isinstance(last, Generated) else None
 
     def emitted_ids(self) -> tuple[int, ...]:
-        """Tokens of the answer up to its last safe boundary, which is its end."""
+        """Tokens of this round up to its last safe boundary, which is its end."""
         return tuple(
             token
-            for entry in self.entries
-            if isinstance(entry.event, TextDelta | ToolArgumentsDelta)
-            for token in entry.event.token_ids
+            for event in self._round()
+            if isinstance(event, TextDelta | ToolArgumentsDelta)
+            for token in event.token_ids
         )
 
     def emitted_calls(self) -> int:
-        """Tool calls so far."""
-        return sum(isinstance(entry.event, ToolCallStarted) for entry in self.entries)
+        """Tool calls of this round so far."""
+        return sum(isinstance(event, ToolCallStarted) for event in self._round())
+
+    def _round(self) -> list[LogEvent]:
+        """What was told since the model last began to write."""
+        events: list[LogEvent] = []
+        for entry in reversed(self.entries):
+            if isinstance(entry.event, RoundStarted):
+                break
+            events.append(entry.event)
+        return events[::-1]
 
     @property
     def has_output(self) -> bool:

@@ -519,6 +519,29 @@ class ToolArgumentsDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """A tool of ours did what call ``call_id`` asked for.
+
+    ``output`` is JSON for the model. ``asset_id``: what was made, or empty. ``content_base64`` is
+    never kept: whoever sends the event to a client that wants the bytes fills it in.
+    """
+
+    call_id: str
+    output: str
+    at_unix_s: float
+    asset_id: str = ""
+    has_failed: bool = False
+    content_base64: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStarted:
+    """All calls of tools of ours are answered, and the model goes on. The first round is 1."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
     """The generator is done; its supervisor settles the response.
 
@@ -559,6 +582,8 @@ LogEvent = (
     | TextDelta
     | ToolCallStarted
     | ToolArgumentsDelta
+    | ToolAnswered
+    | RoundStarted
     | Generated
     | Finished
     | Failed

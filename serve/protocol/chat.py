@@ -19,10 +19,12 @@ from serve.domain.messages import (
     Generated,
     LogEvent,
     Queued,
+    RoundStarted,
     StageFinished,
     StageProgress,
     StageStarted,
     TextDelta,
+    ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
     Usage,
@@ -362,7 +364,15 @@ class ChatChunks:
     def apply(self, event: LogEvent) -> Iterator[JsonObject]:
         """Chunks for one event. ``Failed`` becomes an error frame."""
         match event:
-            case StageStarted() | StageProgress() | StageFinished() | Queued() | Generated():
+            case (
+                StageStarted()
+                | StageProgress()
+                | StageFinished()
+                | Queued()
+                | Generated()
+                | ToolAnswered()
+                | RoundStarted()
+            ):
                 return
             case TextDelta(text=text):
                 yield self._chunk({"content": text})

@@ -7,7 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, assert_never
@@ -21,17 +21,27 @@ from serve.domain.messages import (
     Generated,
     LogEvent,
     Queued,
+    RoundStarted,
     Stage,
     StageFinished,
     StageProgress,
     StageStarted,
     TextDelta,
+    ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
 )
 from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
 from serve.protocol.items import output_text
 from serve.protocol.responses import render_response
+from serve.protocol.server_tools import (
+    SPEECH,
+    arguments_of,
+    call_item,
+    finished_event,
+    names_in,
+    started_events,
+)
 
 STAGE_EVENT: Final = "polymodal.stage"
 TEXT_EVENT: Final = "response.output_text.delta"
@@ -40,21 +50,32 @@ _TEXT_TYPE: Final = TEXT_EVENT.encode()
 
 @dataclass(slots=True)
 class _Open:
-    """The output item being written. ``text_head``: what a delta of text says before its text."""
+    """The output item being written. ``text_head``: what a delta of text says before its text.
+
+    ``is_ours``: a call of a tool that the server runs, which ends when the tool has answered.
+    """
 
     item_id: str
     index: int
     call: ToolCallStarted | None = None
+    is_ours: bool = False
     text: list[str] = field(default_factory=list)
     text_head: bytes = b""
 
     def __post_init__(self) -> None:
-        place = {"item_id": self.item_id, "output_index": self.index, "content_index": 0}
-        self.text_head = orjson.dumps(place)[1:-1] + b',"delta":'
+        self.text_head = orjson.dumps({**self.place, "content_index": 0})[1:-1] + b',"delta":'
 
-    def body(self, status: str) -> JsonObject:
+    @property
+    def place(self) -> JsonObject:
+        """Where it stands among the output."""
+        return {"item_id": self.item_id, "output_index": self.index}
+
+    def body(self, status: str, answer: ToolAnswered | None = None) -> JsonObject:
         """The item so far."""
         text = "".join(self.text)
+        if self.call is not None and self.is_ours:
+            call = self.call
+            return call_item(call.name, self.item_id, call.call_id, text, answer, status)
         if self.call is None:
             return {
                 "id": self.item_id,
@@ -83,7 +104,10 @@ class ResponseEvents:
         self._suffix = record.id.removeprefix("resp_")
         self._next_number = 0
         self._open: _Open | None = None
-        self._done: list[Item] = []
+        self._n_items = 0
+        self._done: dict[int, Item] = {}
+        self._unanswered: dict[str, _Open] = {}
+        self._our_tools = names_in(record.request.get("tools", []))
         self._writing = False
 
     def opening(self) -> Iterator[JsonObject]:
@@ -96,9 +120,11 @@ class ResponseEvents:
         match event:
             case StageStarted() | StageProgress() | StageFinished() | Queued():
                 yield self._stage(event)
-            case Generated():
+            case Generated() | RoundStarted():
                 # Between us and the supervisor; the last event says it to the client.
-                return
+                yield from self._calls_are_whole()
+            case ToolAnswered():
+                yield from self._answered(event)
             case TextDelta(text=text):
                 yield from self._writing_begins()
                 yield from self._text(text)
@@ -142,10 +168,11 @@ class ResponseEvents:
     @property
     def record(self) -> ResponseRecord:
         """The response as far as the fold has come, open output included."""
-        items = list(self._done)
-        if self._open is not None:
-            items.append(Item(id=self._open.item_id, body=self._open.body("in_progress")))
-        return replace(self._record, output_items=tuple(items))
+        unfinished = [*self._unanswered.values(), *((self._open,) if self._open else ())]
+        items = self._done | {
+            each.index: Item(id=each.item_id, body=each.body("in_progress")) for each in unfinished
+        }
+        return replace(self._record, output_items=_ordered(items))
 
     def _event(self, kind: str, **fields: object) -> JsonObject:
         event = {"type": kind, "sequence_number": self._next_number, **fields}
@@ -181,9 +208,11 @@ class ResponseEvents:
         }
 
     def _begin(self, call: ToolCallStarted | None) -> Iterator[JsonObject]:
-        index = len(self._done)
-        prefix = "msg" if call is None else "fc"
-        opened = _Open(f"{prefix}_{self._suffix}_{index}", index, call)
+        index = self._n_items
+        self._n_items += 1
+        is_ours = call is not None and call.name in self._our_tools
+        prefix = "msg" if call is None else "call" if is_ours else "fc"
+        opened = _Open(f"{prefix}_{self._suffix}_{index}", index, call, is_ours)
         self._open = opened
         body = opened.body("in_progress")
         if call is None:
@@ -218,6 +247,8 @@ class ResponseEvents:
         if self._open is None or self._open.call is None:
             return
         self._open.text.append(arguments)
+        if self._open.is_ours:
+            return
         yield self._event(
             "response.function_call_arguments.delta",
             item_id=self._open.item_id,
@@ -230,10 +261,14 @@ class ResponseEvents:
         if opened is None:
             return
         self._open = None
+        if opened.is_ours and opened.call is not None:
+            self._unanswered[opened.call.call_id] = opened
+            yield from self._work_begins(opened, opened.call)
+            return
         text = "".join(opened.text)
-        place: JsonObject = {"item_id": opened.item_id, "output_index": opened.index}
+        place = opened.place
         body = opened.body(status)
-        self._done.append(Item(id=opened.item_id, body=body, response_id=self._record.id))
+        self._finish_item(opened, body)
         if opened.call is None:
             yield self._event(
                 "response.output_text.done", **place, content_index=0, text=text, logprobs=[]
@@ -250,11 +285,45 @@ class ResponseEvents:
             )
         yield self._event("response.output_item.done", output_index=opened.index, item=body)
 
+    def _finish_item(self, opened: _Open, body: JsonObject) -> None:
+        self._done[opened.index] = Item(id=opened.item_id, body=body, response_id=self._record.id)
+
+    def _calls_are_whole(self) -> Iterator[JsonObject]:
+        if self._open is not None and self._open.is_ours:
+            yield from self._close("completed")
+
+    def _work_begins(self, opened: _Open, call: ToolCallStarted) -> Iterator[JsonObject]:
+        if call.name == SPEECH:
+            said = str(arguments_of("".join(opened.text)).get("text", ""))
+            yield self._event("response.custom_tool_call_input.done", **opened.place, input=said)
+        for kind in started_events(call.name):
+            yield self._event(kind, **opened.place)
+
+    def _answered(self, answer: ToolAnswered) -> Iterator[JsonObject]:
+        opened = self._unanswered.pop(answer.call_id, None)
+        if opened is None or opened.call is None:
+            return
+        body = opened.body("failed" if answer.has_failed else "completed", answer)
+        self._finish_item(opened, body)
+        kind = finished_event(opened.call.name)
+        if kind is not None and not answer.has_failed:
+            yield self._event(kind, **opened.place)
+        yield self._event("response.output_item.done", output_index=opened.index, item=body)
+
+    def _give_up_calls(self) -> Iterator[JsonObject]:
+        """The response ended before its tools had answered."""
+        for opened in self._unanswered.values():
+            body = opened.body("incomplete")
+            self._finish_item(opened, body)
+            yield self._event("response.output_item.done", output_index=opened.index, item=body)
+        self._unanswered.clear()
+
     def _finished(self, event: Finished) -> Iterator[JsonObject]:
         whole = event.reason in (FinishReason.STOP, FinishReason.TOOL_CALLS)
         if whole and self._open is None and not self._done:
             yield from self._begin(None)
         yield from self._close("completed" if whole else "incomplete")
+        yield from self._give_up_calls()
         match event.reason:
             case FinishReason.STOP | FinishReason.TOOL_CALLS:
                 kind, status, reason = "response.completed", ResponseStatus.COMPLETED, None
@@ -271,21 +340,26 @@ class ResponseEvents:
             incomplete_reason=reason,
             usage=event.usage,
             completed_at=datetime.fromtimestamp(event.at_unix_s, UTC),
-            output_items=tuple(self._done),
+            output_items=_ordered(self._done),
         )
         yield self._event(kind, response=render_response(self._record))
 
     def _failed(self, event: Failed) -> Iterator[JsonObject]:
         yield from self._close("incomplete")
+        yield from self._give_up_calls()
         self._record = replace(
             self._record,
             status=ResponseStatus.FAILED,
             error_code=event.code,
             error_message=event.message,
             completed_at=datetime.fromtimestamp(event.at_unix_s, UTC),
-            output_items=tuple(self._done),
+            output_items=_ordered(self._done),
         )
         yield self._event("response.failed", response=render_response(self._record))
+
+
+def _ordered(items: Mapping[int, Item]) -> tuple[Item, ...]:
+    return tuple(items[index] for index in sorted(items))
 
 
 def settled_record(record: ResponseRecord, events: Iterable[LogEvent]) -> ResponseRecord:

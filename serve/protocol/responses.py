@@ -23,6 +23,12 @@ from serve.domain.errors import InvalidRequest
 from serve.domain.messages import Sampling, ToolSpec, Usage
 from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
 from serve.protocol.items import InputImage, InputItem, Wire, item_texts, media_parts
+from serve.protocol.server_tools import (
+    ServerToolChoice,
+    ServerToolParam,
+    SpeechChoice,
+    use_of,
+)
 
 
 class ConversationRef(Wire):
@@ -103,8 +109,10 @@ class CreateResponse(Wire):
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = None
     stop: str | list[str] | None = None
-    tools: list[FunctionTool] = Field(default_factory=list, max_length=128)
-    tool_choice: Literal["auto", "none", "required"] | NamedTool = "auto"
+    tools: list[FunctionTool | ServerToolParam] = Field(default_factory=list, max_length=128)
+    tool_choice: (
+        Literal["auto", "none", "required"] | NamedTool | ServerToolChoice | SpeechChoice
+    ) = "auto"
     parallel_tool_calls: bool | None = None
     text: TextConfig = TextConfig()
     metadata: dict[str, str] | None = None
@@ -160,19 +168,10 @@ def to_ask(
         )
     if body.background and body.store is False:
         raise InvalidRequest("background needs store=true", param="background")
-    names = [tool.name for tool in body.tools]
-    choice = body.tool_choice
-    if isinstance(choice, NamedTool):
-        if choice.name not in names:
-            raise InvalidRequest(
-                f"tool_choice names {choice.name!r}, tools has: {', '.join(names) or 'none'}",
-                param="tool_choice",
-            )
-        tool_choice = choice.name
-    else:
-        tool_choice = choice
-    if tool_choice == "required" and not names:
-        raise InvalidRequest("tool_choice 'required' needs tools", param="tool_choice")
+    functions = [tool for tool in body.tools if isinstance(tool, FunctionTool)]
+    ours = [use_of(tool) for tool in body.tools if not isinstance(tool, FunctionTool)]
+    names = [*(tool.name for tool in functions), *(tool.name for tool in ours)]
+    tool_choice = _tool_choice(body, names)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return Ask(
         model=model,
@@ -193,8 +192,9 @@ def to_ask(
                 description=tool.description or "",
                 parameters_json=_schema_text(tool.parameters or {"type": "object"}),
             )
-            for tool in body.tools
+            for tool in functions
         ),
+        server_tools=tuple(ours),
         tool_choice=tool_choice,
         parallel_tool_calls=body.parallel_tool_calls is not False,
         json_schema=_json_schema(body.text),
@@ -205,11 +205,29 @@ def to_ask(
     )
 
 
+def _tool_choice(body: CreateResponse, names: Sequence[str]) -> str:
+    if len(set(names)) < len(names):
+        raise InvalidRequest("two tools have the same name", param="tools")
+    match body.tool_choice:
+        case ServerToolChoice(type=choice) | NamedTool(name=choice) | SpeechChoice(name=choice):
+            if choice not in names:
+                raise InvalidRequest(
+                    f"tool_choice names {choice!r}, tools has: {', '.join(names) or 'none'}",
+                    param="tool_choice",
+                )
+            return choice
+        case "required" if not names:
+            raise InvalidRequest("tool_choice 'required' needs tools", param="tool_choice")
+        case str(choice):
+            return choice
+
+
 def demand_of(body: CreateResponse, items: Sequence[InputItem]) -> Demand:
     """How much a body asks for, by the sizes of what it holds. Media are not looked into."""
     media = media_parts(items)
     texts = sum(len(text.encode()) for item in items for text in item_texts(item))
-    schemas = sum(len(_schema_text(tool.parameters or {})) for tool in body.tools)
+    functions = (tool for tool in body.tools if isinstance(tool, FunctionTool))
+    schemas = sum(len(_schema_text(tool.parameters or {})) for tool in functions)
     has_history = bool(body.conversation or body.previous_response_id)
     return Demand(
         prompt_bytes=len((body.instructions or "").encode())
@@ -245,13 +263,9 @@ def _echo(body: CreateResponse) -> JsonObject:
         "temperature": body.temperature,
         "top_p": body.top_p,
         "tools": [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-                "strict": tool.strict,
-            }
+            tool.model_dump()
+            if isinstance(tool, FunctionTool)
+            else tool.model_dump(exclude_none=True)
             for tool in body.tools
         ],
         "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),

@@ -1,0 +1,1 @@
+"""Tools that the server runs when the model calls them."""

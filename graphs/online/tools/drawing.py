@@ -1,0 +1,136 @@
+"""``image_generation``: pictures on the model's word."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from graphs.online.tools.registry import Asked, Outcome
+from serve.domain.asks import Watch
+from serve.domain.catalogue import ServedModels
+from serve.domain.errors import EngineDead, PolymodalError
+from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
+from serve.domain.messages import (
+    Painted,
+    PaintRequest,
+    PaintStep,
+    Progress,
+    Stage,
+    ToolSpec,
+)
+from serve.domain.ports import Assets, ImageGenerator
+from serve.domain.records import Caller
+from serve.media.intake import MediaIntake
+from serve.protocol.server_tools import IMAGE_GENERATION
+
+_USUAL_SIDE_PX: Final = 512
+_SEED_BITS: Final = 31
+
+
+class Drawing:
+    """Paints with the default picture model, or the one that the caller's options name."""
+
+    spec: Final = ToolSpec(
+        name=IMAGE_GENERATION,
+        description="Draw a picture and show it to the user. Call it when a picture is wanted.",
+        parameters_json=(
+            '{"type":"object","properties":{"prompt":{"type":"string","minLength":1,'
+            '"maxLength":400,"description":"What the picture shows, in a few words."}},'
+            '"required":["prompt"],"additionalProperties":false}'
+        ),
+    )
+    stage: Final = Stage.DRAWING
+    node: Final = "ImageGenerator"
+
+    def __init__(
+        self,
+        painter: ImageGenerator,
+        intake: MediaIntake,
+        assets: Assets,
+        models: ServedModels,
+        *,
+        new_seed: Callable[[], int] = lambda: secrets.randbits(_SEED_BITS),
+    ) -> None:
+        self._painter = painter
+        self._intake = intake
+        self._assets = assets
+        self._models = models
+        self._new_seed = new_seed
+
+    async def run(self, asked: Asked, watch: Watch) -> Outcome:
+        """See ``ServerTool``. With ``action`` "edit", the turn's last picture is painted over."""
+        prompt = asked.text("prompt")
+        model = self._models.choose("image_generator", asked.options.get("model")).name
+        width_px, height_px = _size(asked.options.get("size"))
+        source = None
+        if asked.options.get("action") == "edit":
+            source = await self._last_picture(asked)
+        request = PaintRequest(
+            prompt=prompt,
+            model=model,
+            width_px=width_px,
+            height_px=height_px,
+            seed=self._new_seed(),
+            source=source,
+        )
+        painted = await self._paint(request, watch)
+        media = await self._intake.keep_made(
+            asked.caller,
+            SanitizedMedia(
+                kind=MediaKind.IMAGE,
+                mime_type="image/png",
+                content=painted.png,
+                width_px=painted.width_px,
+                height_px=painted.height_px,
+            ),
+            Making(
+                action="c2pa.edited" if source else "c2pa.created",
+                model=model,
+                recipe={
+                    "prompt": prompt,
+                    "seed": painted.seed,
+                    "steps": painted.steps,
+                    "size": f"{width_px}x{height_px}",
+                    "response_id": asked.response_id,
+                },
+                parents=await self._there(asked.caller, asked.media),
+            ),
+            filename="picture.png",
+        )
+        return Outcome({"shown": True, "prompt": prompt}, media.asset_id)
+
+    async def _paint(self, request: PaintRequest, watch: Watch) -> Painted:
+        async with aclosing(self._painter.paint(request)) as steps:
+            async for step in steps:
+                if isinstance(step, PaintStep):
+                    await watch(Progress(step.step / step.of_steps, request.prompt))
+                else:
+                    return step
+        raise EngineDead("the picture was not finished; try again")
+
+    async def _last_picture(self, asked: Asked) -> MediaRef | None:
+        pictures = [
+            media
+            for media in [await self._assets.get(asked.caller, each) for each in asked.media]
+            if media.kind is MediaKind.IMAGE
+        ]
+        return pictures[-1] if pictures else None
+
+    async def _there(self, caller: Caller, asset_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that have not been deleted meanwhile."""
+        there = []
+        for asset_id in asset_ids:
+            try:
+                there.append((await self._assets.get(caller, asset_id)).asset_id)
+            except PolymodalError:
+                continue
+        return tuple(there)
+
+
+def _size(asked: str | None) -> tuple[int, int]:
+    if asked is None or asked == "auto":
+        return _USUAL_SIDE_PX, _USUAL_SIDE_PX
+    width, _, height = asked.partition("x")
+    return int(width), int(height)
