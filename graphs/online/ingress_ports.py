@@ -35,6 +35,7 @@ from serve.handles import (
     DocumentEncoderClient,
     GeneratorClient,
     ImageEncoderClient,
+    SpeechGeneratorClient,
     TextEncoderClient,
 )
 from serve.ingress.app import create_app
@@ -43,8 +44,9 @@ from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
 from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
-from serve.media.provenance import Unsigned
+from serve.media.provenance import C2paProvenance
 from serve.media.sanitizer import SandboxedSanitizer
+from serve.media.signing_key import signing_identity
 from serve.observability.processes import this_process
 from serve.storage.chroma import ChromaVectorIndex
 from serve.storage.postgres.accounts import PostgresAccounts
@@ -93,6 +95,7 @@ class NodeHandles:
     text: DeploymentHandle[Any]
     image: DeploymentHandle[Any]
     audio: DeploymentHandle[Any]
+    speech: DeploymentHandle[Any]
     document: DeploymentHandle[Any]
     generators: dict[str, DeploymentHandle[Any]]
 
@@ -125,6 +128,9 @@ class _Ports:
         self._documents = DocumentEncoderClient(
             handles.document, node="document encoder", timeout_s=timeout_s
         )
+        self._speech = SpeechGeneratorClient(
+            handles.speech, node="speech generator", timeout_s=timeout_s
+        )
         self._generators = {
             name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
             for name, handle in handles.generators.items()
@@ -151,6 +157,12 @@ class _Ports:
             sanitizer = await stack.enter_async_context(SandboxedSanitizer(media_limits))
             fetcher = await stack.enter_async_context(
                 GuardedFetcher(max_bytes=settings.max_upload_bytes)
+            )
+            identity = await asyncio.to_thread(
+                signing_identity, settings.provenance_key, settings.provenance_certificates
+            )
+            provenance = await stack.enter_async_context(
+                C2paProvenance(identity, tells_recipe=settings.provenance_recipe)
             )
             accounts = PostgresAccounts(
                 database, passwords=Argon2Passwords(), secrets=RandomSecrets()
@@ -211,16 +223,19 @@ class _Ports:
                     objects=objects,
                     assets=assets,
                     limits=media_limits,
-                    signer=Unsigned(),
+                    signer=provenance,
                 ),
+                provenance=provenance,
                 runs=runs,
                 perceiving=perceiver,
                 text_encoder=self._text,
+                speech=self._speech,
                 graph=GraphPing(
                     {
                         TEXT_ENCODER: self._text.ping,
                         IMAGE_ENCODER: self._images.ping,
                         AUDIO_ENCODER: self._sounds.ping,
+                        SPEECH_GENERATOR: self._speech.ping,
                         DOCUMENT_ENCODER: self._documents.ping,
                         **{
                             f"{GENERATOR} {name}": client.ping

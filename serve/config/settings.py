@@ -195,6 +195,24 @@ class Settings:
         metadata=_setting("Longest recording, seconds.", default=4 * 3600, minimum=1)
     )
     max_pages: int = field(metadata=_setting("Most pages of a document.", default=1000, minimum=1))
+    provenance_key: Path = field(
+        metadata=_setting(
+            "Private key (PEM, ES256) that signs generated media; made at the first start.",
+            derived="<home>/keys/provenance.key",
+        )
+    )
+    provenance_certificates: Path = field(
+        metadata=_setting(
+            "Its certificate and the root that issued it (PEM); made with the key.",
+            derived="<home>/keys/provenance.pem",
+        )
+    )
+    provenance_recipe: bool = field(
+        metadata=_setting(
+            "Write prompts and settings into generated media, not only the prompt's hash.",
+            default="false",
+        )
+    )
     cookie_secure: bool = field(
         metadata=_setting(
             "Send the session cookie over https only.", derived="yes if public_url is https"
@@ -210,6 +228,12 @@ class Settings:
         metadata=_setting(
             "Catalog names of the generators to serve, the default one first.",
             derived="the profile's default",
+        )
+    )
+    speech_generators: tuple[str, ...] = field(
+        metadata=_setting(
+            "Catalog names of the speech generators to serve, the default one first.",
+            derived="all of the profile",
         )
     )
     generator_replicas: ReplicaRange = field(
@@ -434,6 +458,9 @@ def _with_derived(values: dict[str, Any]) -> dict[str, Any]:
     home: Path = values["home"]
     values["models_dir"] = values["models_dir"] or home / "models"
     values["feature_dir"] = values["feature_dir"] or _default_feature_dir(home)
+    keys = home / "keys"
+    values["provenance_key"] = values["provenance_key"] or keys / "provenance.key"
+    values["provenance_certificates"] = values["provenance_certificates"] or keys / "provenance.pem"
     values["webclient_dir"] = values["webclient_dir"] or _REPOSITORY / "webclient" / "dist"
     host = f"[{values['host']}]" if ":" in values["host"] else values["host"]
     values["public_url"] = (values["public_url"] or f"http://{host}:{values['port']}").rstrip("/")

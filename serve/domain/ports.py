@@ -31,6 +31,7 @@ from serve.domain.messages import (
     TranscriptionOptions,
     VideoPerception,
 )
+from serve.domain.provenance import ProvenanceReport
 from serve.domain.records import (
     ApiKey,
     Caller,
@@ -339,6 +340,19 @@ class ProvenanceSigner(Protocol):
 
         ``parents``: what it was made from, with their bytes, as ingredients.
         """
+        ...
+
+
+class ProvenanceReader(Protocol):
+    """Reads what any file says of its own making, and checks it."""
+
+    @property
+    def certificate(self) -> str:
+        """PEM of the root that whoever checks our signatures must trust."""
+        ...
+
+    async def read(self, content: bytes) -> ProvenanceReport:
+        """Untrusted bytes as they came. Raises ``UnsupportedMedia``, ``BrokenMedia``."""
         ...
 
 

@@ -23,6 +23,7 @@ from serve.ingress.routes import (
     embeddings,
     health,
     models,
+    provenance,
     requests,
     responses,
     transcriptions,
@@ -43,6 +44,7 @@ _ROUTERS = (
     transcriptions.router,
     accounts.router,
     assets.router,
+    provenance.router,
     requests.router,
     websocket.router,
 )

@@ -18,7 +18,9 @@ from serve.domain.ports import (
     Conversations,
     IdempotencyKeys,
     ObjectStore,
+    ProvenanceReader,
     Responses,
+    SpeechGenerator,
     TextEncoder,
 )
 from serve.ingress.credentials import Credentials
@@ -55,9 +57,11 @@ class IngressPorts:
     objects: ObjectStore
     rate_limits: LeasedRateLimits
     intake: MediaIntake
+    provenance: ProvenanceReader
     runs: Runs
     perceiving: Perceiving
     text_encoder: TextEncoder
+    speech: SpeechGenerator
     graph: Graph
     idempotency_keys: IdempotencyKeys
     models: ServedModels

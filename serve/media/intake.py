@@ -86,16 +86,21 @@ class MediaIntake:
         expect: MediaKind | None = None,
     ) -> MediaRef:
         """Make an asset of untrusted bytes. Bytes are written before the row that names them."""
-        if len(content) > self._limits.max_upload_bytes:
-            raise MediaTooLarge(
-                f"the file has {len(content)} bytes, the limit is {self._limits.max_upload_bytes}",
-                limit=self._limits.max_upload_bytes,
-                got=len(content),
-            )
+        self.check_size(content)
         media = await self._sanitizer.sanitize(
             content, declared_mime_type=declared_mime_type, expect=expect
         )
         return await self._keep(caller, media, filename=filename)
+
+    def check_size(self, content: bytes) -> None:
+        """Raise ``MediaTooLarge`` for what no upload may weigh."""
+        limit = self._limits.max_upload_bytes
+        if len(content) > limit:
+            raise MediaTooLarge(
+                f"the file has {len(content)} bytes, the limit is {limit}",
+                limit=limit,
+                got=len(content),
+            )
 
     async def keep_made(
         self, caller: Caller, media: SanitizedMedia, making: Making, *, filename: str = ""
