@@ -16,6 +16,7 @@ from deployments.echo_generator import EchoGenerator
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
+from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
 from graphs.nodes import (
@@ -25,6 +26,7 @@ from graphs.nodes import (
     IMAGE_ENCODER,
     INGRESS,
     NODES,
+    SPEECH_GENERATOR,
     TEXT_ENCODER,
     generator_name,
 )
@@ -40,7 +42,7 @@ from serve.registry.specs import ModelSpec, Registry, Role
 
 
 def build(args: AppArgs) -> Application:
-    """Compose Ingress, TextEncoder, ImageEncoder, AudioEncoder and the generators.
+    """Compose Ingress, the encoders and the generators.
 
     Raises ``UnknownModel`` and ``BadSetting`` before anything starts.
     """
@@ -50,6 +52,9 @@ def build(args: AppArgs) -> Application:
     image_spec = _chosen(models_of, args.image_encoder, Role.IMAGE_ENCODER)
     audio_spec = _chosen(models_of, args.audio_encoder, Role.AUDIO_ENCODER)
     generator_specs = models_of.chosen(Role.GENERATOR, args.generators or settings.generators)
+    speech_specs = models_of.chosen_or_all(
+        Role.SPEECH_GENERATOR, args.speech_generators or settings.speech_generators
+    )
     models_dir = settings.models_dir
     feature_dir = str(settings.feature_dir)
     native = next((spec for spec in generator_specs if spec.sees_pictures), None)
@@ -73,6 +78,7 @@ def build(args: AppArgs) -> Application:
         image,
         partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
     )
+    speech = _deployment(SPEECH_GENERATOR, SpeechGeneratorReplica).bind(speech_specs, models_dir)
     generators = {
         spec.name: _generator(index, spec, settings.generator_replicas).bind(
             spec,
@@ -83,12 +89,16 @@ def build(args: AppArgs) -> Application:
         for index, spec in enumerate(generator_specs)
     }
     models = ServedModels(
-        tuple(_served(spec) for spec in (*generator_specs, text_spec, image_spec, audio_spec))
+        tuple(
+            _served(spec)
+            for spec in (*generator_specs, text_spec, image_spec, audio_spec, *speech_specs)
+        )
     )
     return _ingress(settings).bind(
         text=text,
         image=image,
         audio=audio,
+        speech=speech,
         document=document,
         generators=generators,
         settings=settings,
@@ -141,4 +151,5 @@ def _served(spec: ModelSpec) -> ServedModel:
         revision=spec.revision,
         aliases=spec.aliases,
         sees_pictures=spec.sees_pictures,
+        voices=spec.voices,
     )

@@ -18,6 +18,7 @@ TEXT_ENCODER = "TextEncoder"
 IMAGE_ENCODER = "ImageEncoder"
 AUDIO_ENCODER = "AudioEncoder"
 DOCUMENT_ENCODER = "DocumentEncoder"
+SPEECH_GENERATOR = "SpeechGenerator"
 GENERATOR = "Generator"
 INGRESS = "Ingress"
 
@@ -112,6 +113,9 @@ NODES = {
     # It waits for the image encoder most of the time.
     DOCUMENT_ENCODER: NodeOptions(
         cpu_share=0.1, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
+    ),
+    SPEECH_GENERATOR: NodeOptions(
+        cpu_share=0.2, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
     ),
     GENERATOR: NodeOptions(
         cpu_share=0.5,

@@ -46,6 +46,7 @@ class IngressNode:
         image: DeploymentHandle[Any],
         audio: DeploymentHandle[Any],
         document: DeploymentHandle[Any],
+        speech: DeploymentHandle[Any],
         generators: dict[str, DeploymentHandle[Any]],
         settings: Settings,
         models: ServedModels,
@@ -64,7 +65,12 @@ class IngressNode:
         from serve.ingress.server import AppServer
 
         handles = NodeHandles(
-            text=text, image=image, audio=audio, document=document, generators=generators
+            text=text,
+            image=image,
+            audio=audio,
+            document=document,
+            speech=speech,
+            generators=generators,
         )
         app = ingress_app(handles, settings, models, metrics_dir=folder)
         self._server = AppServer(app, self._shared.socket, grace_s=_GRACE_S)

@@ -12,7 +12,14 @@ from typing import Any
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from graphs.nodes import AUDIO_ENCODER, DOCUMENT_ENCODER, GENERATOR, IMAGE_ENCODER, TEXT_ENCODER
+from graphs.nodes import (
+    AUDIO_ENCODER,
+    DOCUMENT_ENCODER,
+    GENERATOR,
+    IMAGE_ENCODER,
+    SPEECH_GENERATOR,
+    TEXT_ENCODER,
+)
 from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
 from graphs.online.peers import Peers

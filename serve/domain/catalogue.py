@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve.domain.errors import UnknownModel
+from serve.domain.voices import Voice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """One model that this application serves. ``revision`` changes when its answers may."""
+    """One model that this application serves. ``revision`` changes when its answers may.
+
+    ``voices``: with which it speaks, the default first.
+    """
 
     name: str
     role: str
     revision: str
     aliases: tuple[str, ...] = ()
     sees_pictures: bool = False
+    voices: tuple[Voice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

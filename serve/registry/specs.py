@@ -208,6 +208,10 @@ class Registry:
         """The named ones in that order; the role's default when none is named."""
         return tuple(self.get(name, role) for name in names) or (self.default(role),)
 
+    def chosen_or_all(self, role: Role, names: Iterable[str]) -> tuple[ModelSpec, ...]:
+        """The named ones in that order; every one of the role when none is named."""
+        return tuple(self.get(name, role) for name in names) or self.of_role(role)
+
     def defaults(self) -> tuple[ModelSpec, ...]:
         """The default of every role that has one."""
         return tuple(self.default(role) for role in Role if self.of_role(role))
