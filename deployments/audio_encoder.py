@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from deployments.hearing.recording import SAMPLE_RATE_HZ, decode_recording
 from deployments.hearing.sounds import SoundTagger
 from deployments.hearing.speech import SpeechFinder
@@ -16,12 +18,13 @@ from deployments.hearing.transcriber import Transcriber, Transcription
 from deployments.loading import model_dir
 from deployments.sentences import SentenceModel
 from serve.domain.media import MediaRef
-from serve.domain.messages import AudioPerception, Label, TranscriptionOptions
+from serve.domain.messages import AudioPerception, Label, Transcript, TranscriptionOptions
 
 if TYPE_CHECKING:
     from serve.domain.ports import ObjectStore
     from serve.registry.specs import ModelSpec
 
+_FULL_SCALE = 32768.0
 _SILENCE = Transcription(segments=(), language="", language_probability=0.0)
 
 
@@ -53,6 +56,8 @@ class AudioEncoderReplica:
         )
         # One thread: the models use the cores themselves.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="listen")
+        # Somebody waits for an answer: not behind whole recordings.
+        self._turns = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turns")
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Hear everything there is to hear. Without speech, ``segments`` is empty.
@@ -65,6 +70,19 @@ class AudioEncoderReplica:
         content = await self._store.get(media.storage_key)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._worker, self._listen, content, options)
+
+    async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
+        """Write down one turn of a conversation, given as ``UtteranceTranscriber`` says.
+
+        Raises:
+            InvalidRequest: The model does not know the language asked for.
+        """
+        self._transcriber.check(options)
+        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / _FULL_SCALE
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._turns, self._transcriber.transcribe_utterance, samples, options
+        )
 
     async def ping(self) -> str:
         """The revision that answers."""

@@ -34,6 +34,7 @@ from serve.domain.messages import (
     SpeechRequest,
     SpokenSentence,
     TextBatch,
+    Transcript,
     TranscriptionOptions,
     VideoPerception,
 )
@@ -175,6 +176,11 @@ class AudioEncoderClient(_NodeClient):
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Listen to a recording."""
         answer: AudioPerception = await self._call(self._handle.perceive.remote(media, options))
+        return answer
+
+    async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
+        """Write down one turn of a conversation; also ``domain.ports.UtteranceTranscriber``."""
+        answer: Transcript = await self._call(self._handle.transcribe.remote(pcm, options))
         return answer
 
 

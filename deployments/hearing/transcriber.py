@@ -8,8 +8,9 @@ from pathlib import Path
 
 from deployments.hearing.recording import SAMPLE_RATE_HZ, Samples
 from deployments.hearing.speech import Span, joined
+from deployments.hearing.utterance import LONGEST_S, transcribe_utterance
 from serve.domain.errors import InvalidRequest
-from serve.domain.messages import TranscriptionOptions, TranscriptSegment
+from serve.domain.messages import Transcript, TranscriptionOptions, TranscriptSegment
 
 _N_THREADS = 2
 _BEAM_SIZE = 5
@@ -51,6 +52,15 @@ class Transcriber:
                 f"no language {options.language!r}; give an ISO 639-1 code such as 'en'",
                 param="language",
             )
+
+    def transcribe_utterance(self, samples: Samples, options: TranscriptionOptions) -> Transcript:
+        """Write down one turn of a conversation."""
+        duration_s = len(samples) / SAMPLE_RATE_HZ
+        if duration_s <= LONGEST_S:
+            return transcribe_utterance(self._model, samples, options)
+        heard = self.transcribe(samples, (Span(0.0, duration_s),), options)
+        text = " ".join(segment.text for segment in heard.segments)
+        return Transcript(text=text, language=heard.language)
 
     def transcribe(
         self, samples: Samples, speech: Sequence[Span], options: TranscriptionOptions

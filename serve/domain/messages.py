@@ -188,6 +188,14 @@ class TranscriptionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """What one person said in one turn; empty without speech. ``language`` is ISO 639-1."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureRef:
     """Where generator-ready features of one medium lie.
 

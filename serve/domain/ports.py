@@ -28,6 +28,7 @@ from serve.domain.messages import (
     SpeechRequest,
     SpokenSentence,
     TextBatch,
+    Transcript,
     TranscriptionOptions,
     VideoPerception,
 )
@@ -74,6 +75,36 @@ class AudioEncoder(Protocol):
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """Hear everything there is to hear. Raises ``BrokenMedia``."""
+        ...
+
+
+class UtteranceTranscriber(Protocol):
+    """What somebody says in a conversation, to text at once."""
+
+    async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
+        """Write down one turn: signed 16-bit little-endian mono at 16 kHz. Nothing is kept.
+
+        Raises ``InvalidRequest`` for a language that the model does not know.
+        """
+        ...
+
+
+class VoiceListener(Protocol):
+    """One stream of sound, listened to as it comes."""
+
+    def hear(self, pcm: bytes) -> Sequence[float]:
+        """The probability of speech in each frame of 32 ms that ``pcm`` completes.
+
+        Signed 16-bit little-endian mono at 16 kHz, any length.
+        """
+        ...
+
+
+class VoiceDetector(Protocol):
+    """Whether somebody speaks."""
+
+    def listen(self) -> VoiceListener:
+        """Begin with a stream of sound."""
         ...
 
 
