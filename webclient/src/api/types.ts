@@ -13,11 +13,23 @@ export type ApiKeyScope = Schemas["Scope"];
 export type NewApiKey = Schemas["NewKeyView"];
 export type Conversation = Schemas["ConversationView"];
 export type ActiveResponse = Schemas["ActiveResponse"];
-export type Asset = Schemas["AssetView"];
-export type AssetKind = Asset["kind"];
+export type AssetKind = "image" | "audio" | "video" | "document";
+export type Asset = Omit<Schemas["AssetView"], "kind"> & { kind: AssetKind };
 export type ImagePerception = Schemas["ImagePerceptionView"];
 export type AudioPerception = Schemas["AudioPerceptionView"];
-export type Perception = ImagePerception | AudioPerception;
+export type Segment = { start_s: number; end_s: number; text: string };
+/** What a camera showed without a cut. */
+export type Shot = {
+  start_s: number;
+  end_s: number;
+  description: string;
+  objects: { name: string; score: number }[];
+  text_lines: { text: string }[];
+};
+export type VideoPerception = { kind: "video"; shots: Shot[]; segments: Segment[]; transcript: string; language: string };
+export type DocumentPage = { number: number; text: string; is_read_from_picture: boolean; description: string };
+export type DocumentPerception = { kind: "document"; title: string; pages: DocumentPage[] };
+export type Perception = ImagePerception | AudioPerception | VideoPerception | DocumentPerception;
 export type Span = Schemas["SpanView"];
 export type Trace = Schemas["TraceView"];
 
@@ -87,4 +99,16 @@ export type ResponseObject = {
 };
 
 /** A stage of the native stream event `polymodal.stage`. */
-export type StageName = "storing" | "listening" | "looking" | "reading" | "writing";
+export type StageName =
+  | "storing"
+  | "listening"
+  | "looking"
+  | "watching"
+  | "reading"
+  | "searching"
+  | "writing"
+  | "drawing"
+  | "speaking";
+
+/** One row of `GET /v1/models`. */
+export type ServedModel = { id: string; role: string };

@@ -22,8 +22,8 @@ export function createRouter() {
             </WithSession>
           ),
           children: [
-            { index: true, element: <ChatPage /> },
-            { path: "/c/:conversationId", element: <ChatPage /> },
+            { index: true, element: <ChatPage aside={null} /> },
+            { path: "/c/:conversationId", element: <ChatPage aside={null} /> },
             { path: "/keys", element: <KeysPage /> },
             { path: "*", element: <NotFoundPage /> },
           ],

@@ -1,11 +1,12 @@
 import { ArrowDown } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState, type ReactNode } from "react";
 import { useSelector } from "react-redux";
-import { useParams } from "react-router";
-import type { InputPart } from "@/api/types";
+import { useLocation, useParams } from "react-router";
+import type { Asset, InputPart } from "@/api/types";
 import { Button } from "@/components/ui/button";
 import { ProblemNote } from "@/components/ui/problem-note";
 import { Spinner } from "@/components/ui/spinner";
+import { useCapabilities } from "@/lib/capabilities";
 import { useShortcut } from "@/lib/shortcuts";
 import { useTitle } from "@/lib/use-title";
 import type { ChatRoot } from "./chat-slice";
@@ -21,24 +22,38 @@ import { TurnView } from "./turn-view";
 import { useConversation, type Conversation } from "./use-conversation";
 import { useStickToBottom } from "./use-stick-to-bottom";
 
-export function ChatPage() {
+/** What another page hands over to be talked about, as the router's state. */
+export type Handover = { attach: Asset };
+
+type ChatPageProps = {
+  /** Stands beside the microphone: a spoken conversation. */
+  aside: ReactNode;
+};
+
+export function ChatPage({ aside }: ChatPageProps) {
   const { conversationId = null } = useParams();
-  return <Chat key={conversationId} conversationId={conversationId} />;
+  return <Chat key={conversationId} conversationId={conversationId} aside={aside} />;
 }
 
-function Chat({ conversationId }: { conversationId: string | null }) {
+function Chat({ conversationId, aside }: ChatPageProps & { conversationId: string | null }) {
   useTitle(conversationId === null ? "New conversation" : "Conversation");
   const conversation = useConversation(conversationId);
   const connection = useSelector((root: ChatRoot) => root.chat.connection);
-  const attachments = useAttachments();
+  const { media } = useCapabilities();
+  const attachments = useAttachments(media);
   const recorder = useRecorder();
-  const drop = useFileDrop(attachments.add);
+  const drop = useFileDrop(attachments.add, attachments.adopt);
+  const { state } = useLocation() as { state: Handover | null };
   const { viewport, content, atBottom, toBottom } = useStickToBottom();
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
   const picturePicker = useRef<HTMLInputElement>(null);
 
   useEffect(() => box.current?.focus({ preventScroll: true }), []);
+  const adopt = useEffectEvent(attachments.adopt);
+  useEffect(() => {
+    if (state !== null) adopt(state.attach);
+  }, [state]);
   useShortcut("focusComposer", () => box.current?.focus());
   useShortcut("stop", conversation.stop);
 
@@ -97,6 +112,7 @@ function Chat({ conversationId }: { conversationId: string | null }) {
           status={composerStatus(conversation)}
           attachments={attachments}
           recorder={recorder}
+          aside={aside}
           onText={setText}
           onSend={() => void send()}
           onStop={conversation.stop}

@@ -7,6 +7,8 @@ const entry = (stage: StageEntry["stage"], over: boolean, cache: StageEntry["cac
   assetId,
   state: over ? "finished" : "started",
   cache,
+  done: null,
+  note: "",
 });
 
 describe("stages in words", () => {
@@ -33,6 +35,13 @@ describe("stages in words", () => {
     expect(timeLeft({ place: 7, etaS: 200 })).toBe("about 3 min");
     expect(timeLeft({ place: 7, etaS: null })).toBeNull();
     expect(announcement({ place: 7, etaS: 12 }, [])).toBe("Waiting in line, place 7");
+  });
+
+  it("tell how far the work is and what it found last", () => {
+    const half: StageEntry = { ...entry("watching", false, "none", "a"), done: 0.5, note: "a dog" };
+    const [watching] = summarizeStages([half, entry("watching", false, "none", "b")]);
+    expect(watching).toMatchObject({ fraction: 0.25, note: "a dog" });
+    expect(summarizeStages([entry("watching", false)])[0]?.fraction).toBeNull();
   });
 
   it("announce only what is going on", () => {

@@ -8,9 +8,23 @@ export type StageSummary = {
   done: number;
   fromMemory: number;
   state: "started" | "finished";
+  /** How far the work is that is going on, 0 to 1; null when the server does not tell. */
+  fraction: number | null;
+  /** Its newest result in words, or empty. */
+  note: string;
 };
 
-const ORDER: readonly StageName[] = ["storing", "listening", "looking", "reading", "writing"];
+const ORDER: readonly StageName[] = [
+  "storing",
+  "listening",
+  "looking",
+  "watching",
+  "reading",
+  "searching",
+  "writing",
+  "drawing",
+  "speaking",
+];
 
 /** One row per stage, in the order things happen, whatever order the events came in. */
 export function summarizeStages(entries: readonly StageEntry[]): StageSummary[] {
@@ -24,16 +38,29 @@ export function summarizeStages(entries: readonly StageEntry[]): StageSummary[] 
       done,
       fromMemory: mine.filter((entry) => entry.cache === "hit").length,
       state: done === mine.length ? "finished" : "started",
+      fraction: fractionOf(mine),
+      note: mine.findLast((entry) => entry.state === "started" && entry.note !== "")?.note ?? "",
     };
   });
+}
+
+/** The mean over what is going on; null when none of it tells how far it is. */
+function fractionOf(entries: readonly StageEntry[]): number | null {
+  const going = entries.filter((entry) => entry.state === "started");
+  if (going.every((entry) => entry.done === null)) return null;
+  return going.reduce((sum, entry) => sum + (entry.done ?? 0), 0) / going.length;
 }
 
 const DOING: Record<StageName, string> = {
   storing: "Saving",
   listening: "Listening",
   looking: "Looking",
+  watching: "Watching",
   reading: "Reading",
+  searching: "Searching",
   writing: "Writing",
+  drawing: "Drawing",
+  speaking: "Speaking",
 };
 
 /** What is happening: "Looking, 1 of 3". */
@@ -50,10 +77,18 @@ export function did({ stage, total }: StageSummary): string {
       return `Heard ${count(total, "recording")}`;
     case "looking":
       return `Looked at ${count(total, "picture")}`;
+    case "watching":
+      return `Watched ${count(total, "video")}`;
     case "reading":
       return "Read";
+    case "searching":
+      return "Searched";
     case "writing":
       return "Written";
+    case "drawing":
+      return `Drew ${count(total, "picture")}`;
+    case "speaking":
+      return "Spoken";
   }
 }
 
@@ -74,7 +109,7 @@ export function timeLeft({ etaS }: QueuePlace): string | null {
   return etaS < 90 ? `about ${Math.max(1, Math.round(etaS))} s` : `about ${Math.round(etaS / 60)} min`;
 }
 
-/** One sentence for screen readers: the stage that is running now. */
+/** One sentence for screen readers: the stage that is running now, without its percentage. */
 export function announcement(queue: QueuePlace | null, stages: readonly StageSummary[]): string {
   if (queue !== null) return inLine(queue);
   const running = stages.findLast((stage) => stage.state === "started");

@@ -12,6 +12,8 @@ const looking = (state: "started" | "finished", cache: "hit" | "none" = "none"):
   state,
   assetId: "asset_1",
   cache,
+  done: null,
+  note: "",
 });
 const completed = (sequence: number, text: string | null): StreamEvent => ({
   kind: "finished",
@@ -92,8 +94,23 @@ describe("stages", () => {
   it("are kept per asset, with what memory knew", () => {
     const answer = play([created, looking("started"), looking("finished", "hit")]);
     expect(answer.stages).toEqual([
-      { stage: "looking", assetId: "asset_1", state: "finished", cache: "hit" },
+      { stage: "looking", assetId: "asset_1", state: "finished", cache: "hit", done: null, note: "" },
     ]);
+  });
+
+  it("keep what was told of their progress", () => {
+    const progress: StreamEvent = {
+      kind: "stage",
+      sequence: 0,
+      stage: "looking",
+      state: "progress",
+      assetId: "asset_1",
+      cache: "none",
+      done: 0.4,
+      note: "a dog",
+    };
+    const answer = play([created, looking("started"), progress, looking("started")]);
+    expect(answer.stages).toMatchObject([{ state: "started", done: 0.4, note: "a dog" }]);
   });
 
   it("are not reopened by a replay", () => {

@@ -9,6 +9,10 @@ export type StageEntry = {
   assetId: string | null;
   state: "started" | "finished";
   cache: CacheUse;
+  /** How far it is, 0 to 1; null until the server tells. */
+  done: number | null;
+  /** Its newest result in words, or empty. */
+  note: string;
 };
 
 /** Where a question stands in line; place 1 is next. */
@@ -143,10 +147,18 @@ function inLine(answer: AnswerState, { place, etaS }: StreamEvent & { kind: "que
 }
 
 function withStage(answer: AnswerState, event: StreamEvent & { kind: "stage" }): AnswerState {
-  const { stage, assetId, state, cache } = event;
-  const entry: StageEntry = { stage, assetId, state, cache };
+  const { stage, assetId, cache } = event;
   const at = answer.stages.findIndex((one) => one.stage === stage && one.assetId === assetId);
   const known = answer.stages[at];
+  const entry: StageEntry = {
+    stage,
+    assetId,
+    state: event.state === "finished" ? "finished" : "started",
+    cache,
+    // A replayed "started" takes nothing back.
+    done: event.done ?? known?.done ?? null,
+    note: event.note === "" ? (known?.note ?? "") : event.note,
+  };
   if (known === undefined) return { ...answer, queue: null, stages: [...answer.stages, entry] };
   // A replayed "started" never reopens a finished stage.
   if (known.state === "finished") return answer;

@@ -1,14 +1,11 @@
 import type {
-  Asset,
   Conversation,
   ConversationItem,
   Page,
-  Perception,
   ResponseObject,
   Trace,
 } from "@/api/types";
 import { baseApi } from "@/lib/base-api";
-import { asProblem, type Problem } from "@/lib/problem";
 
 const ITEMS_PER_PAGE = 100;
 
@@ -52,19 +49,6 @@ export const chatApi = baseApi.injectEndpoints({
     cancelResponse: build.mutation<unknown, string>({
       query: (responseId) => ({ path: `/v1/responses/${responseId}/cancel`, method: "POST", body: {} }),
     }),
-    getAsset: build.query<Asset, string>({
-      query: (assetId) => ({ path: `/api/v1/assets/${assetId}` }),
-      keepUnusedDataFor: 3600,
-    }),
-    /** Null when nothing was perceived yet. */
-    getPerception: build.query<Perception | null, string>({
-      queryFn: async (assetId, _api, _options, fetchOne) => {
-        const { data, error } = await fetchOne({ path: `/api/v1/assets/${assetId}/perception` });
-        if (error === undefined) return { data: data as Perception };
-        const problem: Problem = asProblem(error);
-        return problem.status === 404 ? { data: null } : { error: problem };
-      },
-    }),
     getTrace: build.query<Trace, string>({
       query: (responseId) => ({ path: `/api/v1/requests/${responseId}/trace` }),
     }),
@@ -74,9 +58,7 @@ export const chatApi = baseApi.injectEndpoints({
 export const {
   useCreateConversationMutation,
   useGetActiveResponseQuery,
-  useGetAssetQuery,
   useGetItemsQuery,
-  useGetPerceptionQuery,
   useGetResponseQuery,
   useGetTraceQuery,
   useNameConversationMutation,

@@ -113,7 +113,7 @@ export function Ending({ text }: { text: string }) {
 /** After the answer: what it is based on, in one quiet line. */
 function Perceived({ stages }: { stages: readonly StageEntry[] }) {
   const media = summarizeStages(stages).filter(
-    ({ stage }) => stage === "listening" || stage === "looking",
+    ({ stage }) => stage === "listening" || stage === "looking" || stage === "watching",
   );
   if (media.length === 0) return null;
   const words = media.map((summary) => {

@@ -1,7 +1,8 @@
-import { AudioLines, RotateCcw, X } from "lucide-react";
+import { AudioLines, FileText, RotateCcw, X } from "lucide-react";
 import { IconButton } from "@/components/ui/button";
 import { cx } from "@/components/ui/cx";
 import { formatBytes, formatClock } from "@/lib/format";
+import { assertNever } from "@/lib/assert-never";
 import { adviceFor } from "@/lib/problem";
 import type { Attachment } from "../compose/attachments-reducer";
 
@@ -33,7 +34,7 @@ export function AttachmentTray({ attachments, onRemove, onRetry }: AttachmentTra
             <IconButton label={`Remove ${attachment.name}`} size="iconSm" onClick={() => onRemove(attachment.id)}>
               <X aria-hidden className="size-4" />
             </IconButton>
-            {attachment.status === "failed" && (
+            {attachment.status === "failed" && attachment.file !== null && (
               <IconButton label={`Upload ${attachment.name} again`} size="iconSm" onClick={() => onRetry(attachment)}>
                 <RotateCcw aria-hidden className="size-4" />
               </IconButton>
@@ -46,13 +47,27 @@ export function AttachmentTray({ attachments, onRemove, onRetry }: AttachmentTra
 }
 
 function Preview({ attachment }: { attachment: Attachment }) {
-  return attachment.kind === "image" ? (
-    <img src={attachment.previewUrl} alt="" className="size-13 shrink-0 rounded-lg bg-sunken object-cover" />
-  ) : (
-    <span className="flex size-13 shrink-0 items-center justify-center rounded-lg bg-sunken">
-      <AudioLines aria-hidden className="size-6 text-hear" />
-    </span>
-  );
+  const { kind, previewUrl } = attachment;
+  switch (kind) {
+    case "image":
+      return <img src={previewUrl} alt="" className="size-13 shrink-0 rounded-lg bg-sunken object-cover" />;
+    case "video":
+      // A moment after the start: many videos begin in black.
+      return (
+        <video muted playsInline preload="metadata" aria-hidden tabIndex={-1} src={`${previewUrl}#t=0.5`} className="size-13 shrink-0 rounded-lg bg-sunken object-cover" />
+      );
+    case "audio":
+    case "document": {
+      const Icon = kind === "audio" ? AudioLines : FileText;
+      return (
+        <span className="flex size-13 shrink-0 items-center justify-center rounded-lg bg-sunken">
+          <Icon aria-hidden className={cx("size-6", kind === "audio" ? "text-hear" : "text-read")} />
+        </span>
+      );
+    }
+    default:
+      return assertNever(kind);
+  }
 }
 
 function Status({ attachment }: { attachment: Attachment }) {
@@ -85,7 +100,7 @@ function Status({ attachment }: { attachment: Attachment }) {
       const { title, action } = adviceFor(attachment.problem);
       return (
         <p role="alert" className="text-xs text-danger">
-          {title}. {action}
+          {title}. {attachment.problem.message === "" ? action : attachment.problem.message}
         </p>
       );
     }

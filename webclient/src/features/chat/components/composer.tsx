@@ -1,9 +1,13 @@
-import { ArrowUp, Mic, Paperclip, Square } from "lucide-react";
-import { useId, useRef, type KeyboardEvent, type Ref } from "react";
+import { ArrowUp, Mic, Square } from "lucide-react";
+import { useId, useState, type KeyboardEvent, type ReactNode, type Ref } from "react";
 import { Button, IconButton } from "@/components/ui/button";
+import { useCapabilities } from "@/lib/capabilities";
 import type { Attachments } from "../compose/use-attachments";
 import type { Recorder } from "../compose/use-recorder";
+import { grabScreen, screenAdvice } from "../compose/grab-screen";
+import { AttachMenu } from "./attach-menu";
 import { AttachmentTray } from "./attachment-tray";
+import { CameraDialog } from "./camera-dialog";
 import { RecorderPanel } from "./recorder-panel";
 
 export type ComposerStatus = "ready" | "sending" | "answering" | "stopping";
@@ -14,15 +18,19 @@ type ComposerProps = {
   status: ComposerStatus;
   attachments: Attachments;
   recorder: Recorder;
+  /** Stands beside the microphone: another way to talk. */
+  aside: ReactNode;
   onText: (text: string) => void;
   onSend: () => void;
   onStop: () => void;
 };
 
 /** Where a message is written, shown and said. */
-export function Composer({ ref, text, status, attachments, recorder, onText, onSend, onStop }: ComposerProps) {
+export function Composer({ ref, text, status, attachments, recorder, aside, onText, onSend, onStop }: ComposerProps) {
   const hintId = useId();
-  const filePicker = useRef<HTMLInputElement>(null);
+  const { media } = useCapabilities();
+  const [cameraOpen, setCameraOpen] = useState(false);
+  const [screenRefusal, setScreenRefusal] = useState<string | null>(null);
   const blocker = whyNot(text, status, attachments);
   const answering = status === "answering" || status === "stopping";
 
@@ -31,6 +39,14 @@ export function Composer({ ref, text, status, attachments, recorder, onText, onS
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
     if (blocker === null) onSend();
+  };
+
+  const captureScreen = () => {
+    setScreenRefusal(null);
+    grabScreen().then(
+      (file) => attachments.add([file]),
+      (error: unknown) => setScreenRefusal(screenAdvice(error)),
+    );
   };
 
   const keepRecording = (file: File) => {
@@ -48,33 +64,32 @@ export function Composer({ ref, text, status, attachments, recorder, onText, onS
       className="rounded-[1.35rem] border border-line-strong/60 bg-surface shadow-lift focus-within:border-accent"
     >
       <AttachmentTray attachments={attachments.list} onRemove={attachments.remove} onRetry={attachments.retry} />
-      {attachments.refusal !== null && (
-        <p role="alert" className="px-4 pt-3 text-sm text-danger">
-          {attachments.refusal}
-        </p>
+      {[attachments.refusal, screenRefusal].map(
+        (refusal, index) =>
+          refusal !== null && (
+            <p key={index} role="alert" className="px-4 pt-3 text-sm text-danger">
+              {refusal}
+            </p>
+          ),
       )}
       {recorder.state.status !== "idle" && (
         <RecorderPanel state={recorder.state} actions={recorder} onKeep={keepRecording} />
       )}
       <div className={recorder.state.status === "idle" ? "flex items-end gap-1 p-2" : "hidden"}>
-        <input
-          ref={filePicker}
-          type="file"
-          accept="image/*,audio/*"
-          multiple
-          hidden
-          aria-label="Attach pictures or recordings"
-          onChange={({ target }) => {
-            attachments.add([...(target.files ?? [])]);
-            target.value = "";
-          }}
-        />
-        <IconButton label="Attach pictures or recordings" onClick={() => filePicker.current?.click()}>
-          <Paperclip aria-hidden className="size-5" />
-        </IconButton>
-        <IconButton label="Record a voice note" onClick={recorder.start}>
-          <Mic aria-hidden className="size-5" />
-        </IconButton>
+        {media.length > 0 && (
+          <AttachMenu
+            kinds={media}
+            onFiles={attachments.add}
+            onCamera={() => setCameraOpen(true)}
+            onScreen={captureScreen}
+          />
+        )}
+        {media.includes("audio") && (
+          <IconButton label="Record a voice note" onClick={recorder.start}>
+            <Mic aria-hidden className="size-5" />
+          </IconButton>
+        )}
+        {aside}
         <textarea
           ref={ref}
           rows={1}
@@ -87,7 +102,7 @@ export function Composer({ ref, text, status, attachments, recorder, onText, onS
           className="field-sizing-content max-h-[38dvh] min-h-10 min-w-0 flex-1 resize-none self-center px-1.5 py-2 text-base leading-6 outline-none placeholder:text-ink-faint"
         />
         <p id={hintId} className="sr-only">
-          Enter sends, Shift and Enter starts a new line. Pictures and recordings can be pasted.
+          Enter sends, Shift and Enter starts a new line. Files can be pasted and dropped.
         </p>
         {answering ? (
           <Button variant="secondary" onClick={onStop} disabled={status === "stopping"} className="px-3.5">
@@ -100,6 +115,13 @@ export function Composer({ ref, text, status, attachments, recorder, onText, onS
           </Button>
         )}
       </div>
+      {cameraOpen && (
+        <CameraDialog
+          withClips={media.includes("video")}
+          onKeep={(file) => attachments.add([file])}
+          onClose={() => setCameraOpen(false)}
+        />
+      )}
     </form>
   );
 }

@@ -29,7 +29,7 @@ export function EmptyState({ onStart }: { onStart: (start: Start) => void }) {
         What do you want to&nbsp;know?
       </h1>
       <p className="mt-3 max-w-lg text-ink-soft sm:text-lg">
-        Drop a picture or a recording anywhere on this page, paste one, or just write.
+        Drop a picture, a recording, a video or a PDF anywhere on this page, paste one, or just write.
       </p>
       <ul className="mt-8 grid gap-2.5 sm:grid-cols-2">
         {STARTS.map(({ Icon, hue, title, note, start }) => (

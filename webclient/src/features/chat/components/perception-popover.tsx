@@ -1,11 +1,11 @@
 import { Popover } from "radix-ui";
 import { Ear, Eye } from "lucide-react";
 import type { ReactNode } from "react";
-import type { AudioPerception, ImagePerception, Perception } from "@/api/types";
+import type { AudioPerception, ImagePerception } from "@/api/types";
 import { Button } from "@/components/ui/button";
 import { formatClock, formatPercent } from "@/lib/format";
 
-type PerceptionPopoverProps = { perception: Perception };
+type PerceptionPopoverProps = { perception: ImagePerception | AudioPerception };
 
 /** What the model was told about a picture or a recording. */
 export function PerceptionPopover({ perception }: PerceptionPopoverProps) {

@@ -1,11 +1,10 @@
 import type { InputPart } from "@/api/types";
 import { assertNever } from "@/lib/assert-never";
-import { usePerception } from "../use-perception";
-import { SentAudio, SentImage } from "./sent-media";
+import { SentMedium } from "./sent-media";
 
 type QuestionProps = { parts: readonly InputPart[]; perceived: boolean };
 
-/** What one asked: pictures and recordings first, then the words. */
+/** What one asked: its media first, then the words. */
 export function Question({ parts, perceived }: QuestionProps) {
   return (
     <div className="flex flex-col items-end gap-2">
@@ -30,33 +29,21 @@ function QuestionPart({ part, perceived }: { part: InputPart; perceived: boolean
       return part.file_id === null ? (
         <p className="text-sm text-ink-soft">A picture from another address</p>
       ) : (
-        <PerceivedMedia kind="image" assetId={part.file_id} perceived={perceived} />
+        <SentMedium kind="image" assetId={part.file_id} perceived={perceived} />
       );
     case "input_audio":
       return part.file_id == null ? (
         <p className="text-sm text-ink-soft">A recording sent with the request</p>
       ) : (
-        <PerceivedMedia kind="audio" assetId={part.file_id} perceived={perceived} />
+        <SentMedium kind="audio" assetId={part.file_id} perceived={perceived} />
       );
     case "input_file":
       return part.file_id === null || part.kind === null ? (
         <p className="text-sm text-ink-soft">{part.filename ?? "A file"}</p>
       ) : (
-        <PerceivedMedia kind={part.kind} assetId={part.file_id} perceived={perceived} />
+        <SentMedium kind={part.kind} assetId={part.file_id} perceived={perceived} />
       );
     default:
       return assertNever(part);
   }
-}
-
-type PerceivedMediaProps = { kind: "image" | "audio"; assetId: string; perceived: boolean };
-
-function PerceivedMedia({ kind, assetId, perceived }: PerceivedMediaProps) {
-  const perception = usePerception(assetId, perceived);
-  const url = `/api/v1/assets/${assetId}/content`;
-  return kind === "image" ? (
-    <SentImage url={url} perception={perception} />
-  ) : (
-    <SentAudio url={url} perception={perception} />
-  );
 }

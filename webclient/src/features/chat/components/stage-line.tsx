@@ -1,5 +1,6 @@
 import { Check, Hourglass } from "lucide-react";
 import { cx } from "@/components/ui/cx";
+import { formatPercent } from "@/lib/format";
 import { announcement, did, doing, inLine, memoryNote, summarizeStages, timeLeft } from "../stages";
 import type { QueuePlace, StageEntry } from "../stream-reducer";
 import { STAGE_LOOK } from "./stage-look";
@@ -13,6 +14,7 @@ type StageLineProps = {
 /** What happens to the question right now. The sentence is announced; the picture of it is not. */
 export function StageLine({ queue, stages, stopping }: StageLineProps) {
   const summaries = summarizeStages(stages);
+  const note = summaries.findLast((summary) => summary.state === "started")?.note ?? "";
   return (
     <div className="animate-rise">
       <p role="status" className="sr-only">
@@ -32,6 +34,7 @@ export function StageLine({ queue, stages, stopping }: StageLineProps) {
                 {over ? did(summary) : doing(summary)}
                 {over && <Check className="size-3.5 text-ink-faint" />}
                 {memory !== null && <MemoryTag note={memory} />}
+                {!over && summary.fraction !== null && <Bar fraction={summary.fraction} />}
               </span>
               {index < summaries.length - 1 && <span className="mx-2.5 h-px w-4 bg-line-strong/50" />}
             </li>
@@ -39,7 +42,23 @@ export function StageLine({ queue, stages, stopping }: StageLineProps) {
         })}
         {stopping && <li className="ml-3 text-ink-soft">Stopping…</li>}
       </ul>
+      {note !== "" && (
+        <p aria-hidden className="animate-fade mt-1 max-w-prose truncate text-sm text-ink-soft">
+          {note}
+        </p>
+      )}
     </div>
+  );
+}
+
+function Bar({ fraction }: { fraction: number }) {
+  return (
+    <span className="flex items-center gap-1.5">
+      <span className="h-1.5 w-20 overflow-hidden rounded-full bg-sunken">
+        <span className="block h-full rounded-full bg-current transition-[width]" style={{ width: `${fraction * 100}%` }} />
+      </span>
+      <span className="text-xs font-normal text-ink-soft tabular-nums">{formatPercent(fraction)}</span>
+    </span>
   );
 }
 

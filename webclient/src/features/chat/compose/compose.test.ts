@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Asset } from "@/api/types";
 import { problemOf } from "@/lib/problem";
-import { kindOf, reduceAttachments, type AttachmentAction } from "./attachments-reducer";
+import { acceptFor, kindOf, reduceAttachments, refusalOf, type AttachmentAction } from "./attachments-reducer";
+import { screenAdvice } from "./grab-screen";
 import { titleFor, toInputParts } from "./input-parts";
+import { cameraAdvice } from "./use-camera";
 import { microphoneAdvice } from "./use-recorder";
 import { encodeWav } from "./wav";
 
@@ -52,9 +54,34 @@ describe("attachments", () => {
     ]);
   });
 
+  it("are what the server found in their bytes", () => {
+    const video: Asset = { ...asset, id: "asset_2", kind: "video", mime_type: "video/mp4" };
+    const list = after(chosen, { type: "uploaded", id: "1", asset: video });
+    expect(list[0]?.kind).toBe("video");
+    expect(toInputParts("", list)).toEqual([
+      { type: "input_file", file_id: "asset_2", filename: null, mime_type: "video/mp4", kind: "video" },
+    ]);
+  });
+
+  it("can be on the server already, each once", () => {
+    const adopted: AttachmentAction = { type: "adopted", id: "2", asset };
+    expect(after(adopted, adopted)).toMatchObject([{ status: "ready", file: null, previewUrl: asset.content_url }]);
+  });
+
+  it("are refused with the reason and what is taken instead", () => {
+    const empty = new File([], "cat.png", { type: "image/png" });
+    expect(refusalOf([empty], ["image", "audio"])).toBe("cat.png is empty. This server takes pictures and recordings.");
+    expect(refusalOf([file], ["audio"])).toBe("cat.jpg cannot be attached here. This server takes recordings.");
+    expect(refusalOf([file], ["image"])).toBeNull();
+    expect(acceptFor(["image", "document"])).toBe("image/*,application/pdf");
+  });
+
   it.each([
     ["image/png", "a", "image"],
     ["", "memo.M4A", "audio"],
+    ["video/webm", "clip.webm", "video"],
+    ["", "HOLIDAY.MOV", "video"],
+    ["application/pdf", "a", "document"],
     ["text/plain", "notes.txt", null],
   ])("of type %o named %o are %o", (type, name, kind) => {
     expect(kindOf(type, name)).toBe(kind);
@@ -73,6 +100,12 @@ it("writes a WAV header that tells rate and length", () => {
   expect(view.getUint32(24, true)).toBe(16_000);
   expect(view.getInt16(46, true)).toBe(32_767);
   expect(view.getInt16(48, true)).toBe(-32_767);
+});
+
+it("says what to do when the camera or the screen cannot be had", () => {
+  expect(cameraAdvice(new DOMException("", "NotFoundError"))).toContain("Plug one in");
+  expect(screenAdvice(new DOMException("", "SecurityError"))).toContain("https");
+  expect(screenAdvice(new DOMException("", "NotAllowedError"))).toBeNull();
 });
 
 it("says what to do when the microphone is denied", () => {

@@ -1,14 +1,23 @@
 import type { InputPart } from "@/api/types";
+import { assertNever } from "@/lib/assert-never";
 import type { Attachment } from "./attachments-reducer";
 
 /** The parts of a message: attachments first, as one shows something before asking about it. */
 export function toInputParts(text: string, attachments: readonly Attachment[]): InputPart[] {
   const media = attachments.flatMap((attachment): InputPart[] => {
     if (attachment.status !== "ready") return [];
-    const { id } = attachment.asset;
-    return attachment.kind === "image"
-      ? [{ type: "input_image", file_id: id, image_url: null, detail: "auto" }]
-      : [{ type: "input_audio", file_id: id, input_audio: { data: "", format: "wav" } }];
+    const { id, kind, mime_type } = attachment.asset;
+    switch (kind) {
+      case "image":
+        return [{ type: "input_image", file_id: id, image_url: null, detail: "auto" }];
+      case "audio":
+        return [{ type: "input_audio", file_id: id, input_audio: { data: "", format: "wav" } }];
+      case "video":
+      case "document":
+        return [{ type: "input_file", file_id: id, filename: null, mime_type, kind }];
+      default:
+        return assertNever(kind);
+    }
   });
   const trimmed = text.trim();
   return trimmed === "" ? media : [...media, { type: "input_text", text: trimmed }];
@@ -18,5 +27,7 @@ export function toInputParts(text: string, attachments: readonly Attachment[]): 
 export function titleFor(parts: readonly InputPart[]): string {
   const text = parts.find((part) => part.type === "input_text")?.text.replaceAll(/\s+/g, " ");
   if (text !== undefined) return text.length <= 60 ? text : `${text.slice(0, 59).trimEnd()}…`;
-  return parts.some((part) => part.type === "input_image") ? "A picture" : "A voice note";
+  if (parts.some((part) => part.type === "input_image")) return "A picture";
+  const file = parts.find((part) => part.type === "input_file");
+  return file?.kind === "video" ? "A video" : file?.kind === "document" ? "A document" : "A voice note";
 }

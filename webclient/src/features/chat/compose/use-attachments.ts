@@ -1,22 +1,25 @@
 import { useEffect, useReducer, useRef, useState } from "react";
 import { useStore } from "react-redux";
+import type { Asset, AssetKind } from "@/api/types";
 import type { SessionRoot } from "@/lib/base-api";
 import { selectCsrfToken } from "@/lib/session-slice";
-import { kindOf, reduceAttachments, type Attachment } from "./attachments-reducer";
-import { upload } from "./upload";
+import { upload } from "@/lib/upload";
+import { kindOf, reduceAttachments, refusalOf, type Attachment } from "./attachments-reducer";
 
 export type Attachments = {
   list: readonly Attachment[];
   /** A sentence about files that cannot be attached; null when all could. */
   refusal: string | null;
   add: (files: Iterable<File>) => void;
+  /** Attaches what is on the server already. */
+  adopt: (asset: Asset) => void;
   retry: (attachment: Attachment) => void;
   remove: (id: string) => void;
   clear: () => void;
 };
 
-/** Chosen files, uploaded while the message is still being written. */
-export function useAttachments(): Attachments {
+/** Chosen files of the kinds `offered`, uploaded while the message is still being written. */
+export function useAttachments(offered: readonly AssetKind[]): Attachments {
   const store = useStore<SessionRoot>();
   const [list, dispatch] = useReducer(reduceAttachments, []);
   const [refusal, setRefusal] = useState<string | null>(null);
@@ -42,25 +45,20 @@ export function useAttachments(): Attachments {
   };
 
   const add = (files: Iterable<File>) => {
-    const refused: string[] = [];
-    for (const file of files) {
+    const chosen = [...files];
+    for (const file of chosen) {
       const kind = kindOf(file.type, file.name);
-      if (kind === null) {
-        refused.push(file.name);
-        continue;
-      }
-      const id = `${Date.now()}-${Math.random()}`;
+      if (kind === null || refusalOf([file], offered) !== null) continue;
+      const id = newId();
       const previewUrl = URL.createObjectURL(file);
       previews.current.add(previewUrl);
       dispatch({ type: "chosen", chosen: { id, name: file.name, kind, previewUrl, file } });
       start(id, file);
     }
-    setRefusal(
-      refused.length === 0
-        ? null
-        : `${refused.join(", ")}: only pictures and recordings can be attached.`,
-    );
+    setRefusal(refusalOf(chosen, offered));
   };
+
+  const adopt = (asset: Asset) => dispatch({ type: "adopted", id: newId(), asset });
 
   const remove = (id: string) => {
     aborts.current.get(id)?.();
@@ -73,9 +71,14 @@ export function useAttachments(): Attachments {
   };
 
   const retry = ({ id, file }: Attachment) => {
+    if (file === null) return;
     dispatch({ type: "retried", id });
     start(id, file);
   };
 
-  return { list, refusal, add, retry, remove, clear };
+  return { list, refusal, add, adopt, retry, remove, clear };
+}
+
+function newId(): string {
+  return `${Date.now()}-${Math.random()}`;
 }

@@ -1,4 +1,6 @@
 import { useEffect, useEffectEvent, useState, type DragEvent } from "react";
+import type { Asset } from "@/api/types";
+import { ASSET_TYPE, droppedAsset } from "@/lib/asset-drag";
 
 export type FileDrop = {
   over: boolean;
@@ -10,8 +12,8 @@ export type FileDrop = {
   };
 };
 
-/** Files dropped on an element, or pasted anywhere on the page. */
-export function useFileDrop(onFiles: (files: File[]) => void): FileDrop {
+/** Files or media of this page dropped on an element, and files pasted anywhere on the page. */
+export function useFileDrop(onFiles: (files: File[]) => void, onAsset: (asset: Asset) => void): FileDrop {
   /** Enter and leave also come from every child: only their balance tells whether it is over. */
   const [depth, setDepth] = useState(0);
 
@@ -28,7 +30,8 @@ export function useFileDrop(onFiles: (files: File[]) => void): FileDrop {
   }, []);
 
   const withFiles = (act: (event: DragEvent) => void) => (event: DragEvent) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
+    const { types } = event.dataTransfer;
+    if (!types.includes("Files") && !types.includes(ASSET_TYPE)) return;
     event.preventDefault();
     act(event);
   };
@@ -42,7 +45,9 @@ export function useFileDrop(onFiles: (files: File[]) => void): FileDrop {
       onDragLeave: withFiles(() => setDepth(Math.max(0, depth - 1))),
       onDrop: withFiles((event) => {
         setDepth(0);
-        onFiles([...event.dataTransfer.files]);
+        const asset = droppedAsset(event.dataTransfer);
+        if (asset === null) onFiles([...event.dataTransfer.files]);
+        else onAsset(asset);
       }),
     },
   };

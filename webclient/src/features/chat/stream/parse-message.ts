@@ -21,9 +21,13 @@ export type StreamEvent =
       /** That of the event before: stages have no number of their own. */
       sequence: number;
       stage: StageName;
-      state: "started" | "finished";
+      state: "started" | "progress" | "finished";
       assetId: string | null;
       cache: CacheUse;
+      /** Of progress: how far, 0 to 1. */
+      done: number | null;
+      /** Of progress: the newest result in words. */
+      note: string;
     };
 
 export type CacheUse = "none" | "hit" | "miss";
@@ -33,7 +37,17 @@ export type ServerMessage =
   | { kind: "error"; clientId: string | null; responseId: string | null; problem: Problem }
   | { kind: "pong" };
 
-const STAGES: readonly string[] = ["storing", "listening", "looking", "reading", "writing"] satisfies StageName[];
+const STAGES: readonly string[] = [
+  "storing",
+  "listening",
+  "looking",
+  "watching",
+  "reading",
+  "searching",
+  "writing",
+  "drawing",
+  "speaking",
+] satisfies StageName[];
 
 /** Reads one WebSocket text. Null for what this client does not know: newer servers may say more. */
 export function parseServerMessage(text: string): ServerMessage | null {
@@ -86,9 +100,11 @@ function parseStreamEvent(event: unknown): StreamEvent | null {
             kind: "stage",
             sequence,
             stage: event.stage,
-            state: event.state === "finished" ? "finished" : "started",
+            state: event.state === "finished" || event.state === "progress" ? event.state : "started",
             assetId: stringOrNull(event.asset_id),
             cache: event.cache === "hit" || event.cache === "miss" ? event.cache : "none",
+            done: typeof event.done === "number" ? event.done : null,
+            note: stringOrNull(event.note) ?? "",
           }
         : null;
     default:

@@ -1,5 +1,5 @@
 import type { Asset } from "@/api/types";
-import { problemFromHttp, problemOf, type Problem } from "@/lib/problem";
+import { problemFromHttp, problemOf, type Problem } from "./problem";
 
 type UploadListeners = {
   onProgress: (fraction: number) => void;
