@@ -58,7 +58,9 @@ def prepare_command(settings: Settings) -> tuple[str, ...]:
         UnknownModel: A generator is not in the catalog.
     """
     models = catalog(settings.profile)
-    encoders = (spec.name for spec in models.defaults() if spec.role is not Role.GENERATOR)
+    chosen = (Role.GENERATOR, Role.SPEECH_GENERATOR)
+    others = (spec.name for spec in models.defaults() if spec.role not in chosen)
+    voices = models.chosen_or_all(Role.SPEECH_GENERATOR, settings.speech_generators)
     generators = (spec.name for spec in models.chosen(Role.GENERATOR, settings.generators))
     return (
         sys.executable,
@@ -66,7 +68,8 @@ def prepare_command(settings: Settings) -> tuple[str, ...]:
         "deployments.prepare",
         f"--models-dir={settings.models_dir}",
         f"--profile={settings.profile}",
-        *encoders,
+        *others,
+        *(spec.name for spec in voices),
         *generators,
     )
 
