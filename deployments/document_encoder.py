@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class DocumentEncoderReplica:
             while the image encoder looks at them.
         images: Serve's handle to the image encoder.
         as_encoder: Makes a client of that handle.
-        worker_env: All of the environment that the process that draws pages sees.
+        open_pages: Called once; its process ends with this one.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class DocumentEncoderReplica:
         open_store: Callable[[], ObjectStore],
         images: Any,  # a handle is untyped
         as_encoder: Callable[[Any], ImageEncoder],
-        worker_env: Mapping[str, str] | None = None,
+        open_pages: Callable[[], PageReader] = PageReader,
     ) -> None:
         self._revision = revision
         self._store = open_store()
         self._images = as_encoder(images)
-        self._pages = PageReader(worker_env=worker_env)
+        self._pages = open_pages()
         self._sentences = SentenceModel(
             model_dir(text_spec, models_dir), max_tokens=text_spec.max_input_tokens
         )
@@ -95,10 +95,6 @@ class DocumentEncoderReplica:
     async def ping(self) -> str:
         """The revision that answers."""
         return self._revision
-
-    async def __del__(self) -> None:
-        """Serve's word for the orderly end."""
-        await self._pages.aclose()
 
     async def _page(self, media: MediaRef, document: bytes, layer: PageText) -> DocumentPage:
         if layer.is_blank or _n_letters(layer.text) >= _MIN_LAYER_LETTERS:

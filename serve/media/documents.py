@@ -93,8 +93,6 @@ def _check_pages(document: pypdfium2.PdfDocument, job: Job) -> None:
     n_pages = len(document)
     if n_pages > job.max_pages:
         raise MediaTooLarge(f"the document has {n_pages} pages; the limit is {job.max_pages}")
-    if n_pages == 0:
-        raise BrokenMedia("the document has no pages")
     for index in range(n_pages):
         width, height = document.get_page_size(index)
         if max(width, height) > _MAX_SIDE_POINTS:

@@ -35,10 +35,13 @@ class PageTexts:
 class PageReader:
     """Starts nothing until the first page. Close it, or use it as a context manager."""
 
-    def __init__(self, *, worker_env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, worker_env: Mapping[str, str] | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> None:
+        self._timeout_s = timeout_s
         self._sandbox = Sandbox(
             memory_bytes=_MEMORY_BYTES,
-            timeout_s=_TIMEOUT_S,
+            timeout_s=timeout_s,
             max_workers=1,
             worker_env=worker_env or {},
             module="serve.media.page_worker",
@@ -87,7 +90,7 @@ class PageReader:
             answer, content = await self._sandbox.run(job, document)
         except (TimeoutError, WorkerLost) as exc:
             raise BrokenMedia(
-                f"page {job.page} takes more processor time ({_TIMEOUT_S:g} s) or memory "
+                f"page {job.page} takes more processor time ({self._timeout_s:g} s) or memory "
                 f"({_MEMORY_BYTES} bytes) than allowed"
             ) from exc
         if isinstance(answer, Refused):
