@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from serve.config.settings import Settings
 from serve.domain.journal import JournalRecord, Notice
+from serve.domain.media import MediaLimits
 from serve.domain.ports import ObjectStore
 from serve.storage.objects import open_object_store
 from serve.storage.redis.journal import RedisJournal
@@ -23,6 +24,19 @@ def object_store(settings: Settings) -> AbstractAsyncContextManager[ObjectStore]
         s3_access_key_id=settings.s3_access_key_id or None,
         s3_secret_access_key=settings.s3_secret_access_key or None,
         s3_region=settings.s3_region or None,
+    )
+
+
+def media_limits(settings: Settings) -> MediaLimits:
+    """What uploads may be, as the settings say."""
+    return MediaLimits(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_video_bytes=settings.max_video_bytes,
+        max_image_px=settings.max_image_px,
+        max_audio_s=settings.max_audio_s,
+        max_pages=settings.max_pages,
+        max_video_s=settings.max_video_s,
+        max_video_px=settings.max_video_px,
     )
 
 

@@ -28,14 +28,14 @@ from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
 from graphs.online.tools.registry import ServerTools
 from graphs.online.tools.searching import Searching
-from graphs.stores import object_store
+from graphs.stores import media_limits, object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
 from serve.config.settings import Settings
 from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
-from serve.domain.media import MediaKind, MediaLimits
+from serve.domain.media import MediaKind
 from serve.domain.perception import reading_revision
 from serve.handles import (
     AudioEncoderClient,
@@ -146,12 +146,7 @@ class _Ports:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[IngressPorts]:
         settings = self._settings
-        media_limits = MediaLimits(
-            max_upload_bytes=settings.max_upload_bytes,
-            max_image_px=settings.max_image_px,
-            max_audio_s=settings.max_audio_s,
-            max_pages=settings.max_pages,
-        )
+        limits = media_limits(settings)
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.postgres_dsn))
             objects = await stack.enter_async_context(object_store(settings))
@@ -161,9 +156,9 @@ class _Ports:
             redis = connect(settings.redis_url)
             stack.push_async_callback(redis.aclose)
             index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
-            sanitizer = await stack.enter_async_context(SandboxedSanitizer(media_limits))
+            sanitizer = await stack.enter_async_context(SandboxedSanitizer(limits))
             fetcher = await stack.enter_async_context(
-                GuardedFetcher(max_bytes=settings.max_upload_bytes)
+                GuardedFetcher(max_bytes=limits.max_bytes)
             )
             identity = await asyncio.to_thread(
                 signing_identity, settings.provenance_key, settings.provenance_certificates
@@ -229,7 +224,7 @@ class _Ports:
                     fetcher=fetcher,
                     objects=objects,
                     assets=assets,
-                    limits=media_limits,
+                    limits=limits,
                     signer=provenance,
                 ),
                 provenance=provenance,

@@ -186,6 +186,9 @@ class Settings:
     max_upload_bytes: int = field(
         metadata=_setting("Largest file that is taken.", default=64 * 1024 * 1024, minimum=1)
     )
+    max_video_bytes: int = field(
+        metadata=_setting("Largest video that is taken.", default=96 * 1024 * 1024, minimum=1)
+    )
     max_image_px: int = field(
         metadata=_setting(
             "Most pixels (width times height) of a picture.", default=50_000_000, minimum=1
@@ -211,6 +214,12 @@ class Settings:
         metadata=_setting(
             "Write prompts and settings into generated media, not only the prompt's hash.",
             default="false",
+        )
+    )
+    max_video_s: float = field(metadata=_setting("Longest video.", default=600, minimum=1))
+    max_video_px: int = field(
+        metadata=_setting(
+            "Most pixels (width times height) of a video.", default=4096 * 2304, minimum=1
         )
     )
     cookie_secure: bool = field(

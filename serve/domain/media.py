@@ -73,12 +73,22 @@ class MediaLimits:
     """What an upload may be. Every refusal names the limit that was passed."""
 
     max_upload_bytes: int = 25 * 1024 * 1024
+    max_video_bytes: int = 96 * 1024 * 1024
     max_image_px: int = 40_000_000
     max_image_side_px: int = 16_384
     max_audio_s: float = 600.0
     max_pages: int = 1000
+    max_video_s: float = 600.0
+    max_video_px: int = 4096 * 2304
+    max_video_fps: float = 120.0
     decode_timeout_s: float = 30.0
+    video_timeout_s: float = 120.0
     decode_memory_bytes: int = 1024 * 1024 * 1024
+
+    @property
+    def max_bytes(self) -> int:
+        """What no file may pass, whatever it is."""
+        return max(self.max_upload_bytes, self.max_video_bytes)
 
 
 def asset_storage_key(owner_id: str, content_hash: str) -> str:

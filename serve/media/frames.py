@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from serve.domain.media import MediaKind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,7 +35,11 @@ class Job:
     max_image_side_px: int
     max_audio_s: float
     max_pages: int
+    max_video_s: float
+    max_video_px: int
+    max_video_fps: float
     cpu_s: float
+    sound_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +55,21 @@ class PageJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Head of an answer whose bytes are the sanitised file."""
+    """Head of an answer whose bytes are the sanitised file. ``kind``: unless it was known."""
 
     mime_type: str
+    kind: str | None = None
     width_px: int | None = None
     height_px: int | None = None
     duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Head of one of many answers to a job; ``Done`` or ``Refused`` is the last."""
+
+    name: str
+    numbers: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +92,43 @@ def job_from(head: bytes) -> Job:
 
 
 def answer_from(head: bytes) -> Done | Refused:
-    """Parse what the worker sent. Raises ``ValueError`` for anything unexpected."""
-    fields = json.loads(head)
-    if not isinstance(fields, dict):
-        raise ValueError("not an object")
+    """Parse the last that the worker sent. Raises ``ValueError`` for anything unexpected."""
+    fields = _fields(head)
     if "fault" in fields:
         if fields["fault"] not in _FAULTS or not isinstance(fields.get("message"), str):
             raise ValueError("unknown fault")
         return Refused(fault=fields["fault"], message=fields["message"][:500])
     if not isinstance(fields.get("mime_type"), str):
         raise ValueError("no type")
+    if fields.get("kind") not in (None, *MediaKind):
+        raise ValueError("unknown kind")
     return Done(
+        kind=fields.get("kind"),
         mime_type=fields["mime_type"],
         width_px=_whole(fields.get("width_px")),
         height_px=_whole(fields.get("height_px")),
         duration_s=_number(fields.get("duration_s")),
     )
+
+
+def part_or_answer_from(head: bytes) -> Part | Done | Refused:
+    """Parse what a worker sent that answers in parts. Raises ``ValueError`` likewise."""
+    fields = _fields(head)
+    if "numbers" not in fields:
+        return answer_from(head)
+    name, numbers = fields.get("name"), fields["numbers"]
+    if not isinstance(name, str) or not isinstance(numbers, dict):
+        raise ValueError("not a part")
+    if not all(isinstance(number, float) for number in numbers.values()):
+        raise ValueError("not a number")
+    return Part(name=name, numbers=numbers)
+
+
+def _fields(head: bytes) -> dict[str, Any]:
+    fields = json.loads(head)
+    if not isinstance(fields, dict):
+        raise ValueError("not an object")
+    return fields
 
 
 def _whole(value: object) -> int | None:

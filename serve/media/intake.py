@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from serve.domain.errors import InvalidRequest, MediaTooLarge, UnsupportedMedia
+from serve.domain.errors import InvalidRequest, UnsupportedMedia
 from serve.domain.media import (
     Making,
     MediaKind,
@@ -18,6 +18,7 @@ from serve.domain.media import (
 from serve.domain.ports import Assets, MediaSanitizer, ObjectStore, ProvenanceSigner, UrlFetcher
 from serve.domain.records import Caller
 from serve.media.data_url import decode_base64, parse_data_url
+from serve.media.sniff import check_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +95,7 @@ class MediaIntake:
 
     def check_size(self, content: bytes) -> None:
         """Raise ``MediaTooLarge`` for what no upload may weigh."""
-        limit = self._limits.max_upload_bytes
-        if len(content) > limit:
-            raise MediaTooLarge(
-                f"the file has {len(content)} bytes, the limit is {limit}",
-                limit=limit,
-                got=len(content),
-            )
+        check_length(content, self._limits)
 
     async def keep_made(
         self, caller: Caller, media: SanitizedMedia, making: Making, *, filename: str = ""
@@ -128,7 +123,7 @@ class MediaIntake:
         )
 
     async def _read(self, source: MediaSource) -> tuple[bytes, str | None]:
-        limit = self._limits.max_upload_bytes
+        limit = self._limits.max_bytes
         if source.base64:
             return decode_base64(source.base64, max_bytes=limit), None
         url = source.url or ""

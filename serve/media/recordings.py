@@ -10,9 +10,10 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from serve.domain.errors import BrokenMedia, MediaTooLarge, UnsupportedMedia
+from serve.domain.media import MediaKind
 from serve.media.frames import Done, Job
 
-_RATE_HZ = 16_000
+SOUND_RATE_HZ = 16_000
 # Outside, one packet could unfold into hours: the limit below works frame by frame.
 _MIN_INPUT_RATE_HZ = 4_000
 _MAX_INPUT_RATE_HZ = 384_000
@@ -24,44 +25,49 @@ _MAX_BAD_PACKETS = 10
 def sanitize_recording(content: bytes, job: Job) -> tuple[Done, bytes]:
     """Decode whole and write anew as 16 kHz mono 16-bit FLAC without tags.
 
-    The duration is what was decoded; what headers claim is not looked at. FFmpeg's errors come
-    through as they are.
+    Of a video, the sound alone is taken. The duration is what was decoded; what headers claim is
+    not looked at. FFmpeg's errors come through as they are.
+    """
+    n_samples, flac = plain_sound(content, job.decoder, max_s=job.max_audio_s)
+    if n_samples == 0:
+        raise BrokenMedia("the recording holds no sound that can be decoded")
+    return Done(
+        kind=MediaKind.AUDIO, mime_type="audio/flac", duration_s=n_samples / SOUND_RATE_HZ
+    ), flac
+
+
+def plain_sound(content: bytes, decoder: str, *, max_s: float) -> tuple[int, bytes]:
+    """The first sound track: its samples at 16 kHz counted, and as FLAC. 0: there is none.
+
+    Raises ``MediaTooLarge`` when it is longer than ``max_s``.
     """
     written = io.BytesIO()
     n_samples = 0
-    limit = int(job.max_audio_s * _RATE_HZ)
+    limit = int(max_s * SOUND_RATE_HZ)
     with av.open(written, "w", format="flac", options={"fflags": "+bitexact"}) as out:
-        stream = out.add_stream("flac", rate=_RATE_HZ, layout="mono", format="s16")
-        for frame in _resampled(content, job):
+        stream = out.add_stream("flac", rate=SOUND_RATE_HZ, layout="mono", format="s16")
+        for frame in _resampled(content, decoder):
             n_samples += frame.samples
             if n_samples > limit:
-                raise MediaTooLarge(
-                    f"the recording is longer than the limit of {job.max_audio_s:g} seconds"
-                )
+                raise MediaTooLarge(f"the recording is longer than the limit of {max_s:g} seconds")
             frame.pts = None
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    if n_samples == 0:
-        raise BrokenMedia("the recording holds no sound that can be decoded")
-    return Done(mime_type="audio/flac", duration_s=n_samples / _RATE_HZ), written.getvalue()
+    return n_samples, written.getvalue()
 
 
-def _resampled(content: bytes, job: Job) -> Iterator[AudioFrame]:
-    resampler = AudioResampler(format="s16", layout="mono", rate=_RATE_HZ)
-    for frame in _decoded(content, job):
+def _resampled(content: bytes, decoder: str) -> Iterator[AudioFrame]:
+    resampler = AudioResampler(format="s16", layout="mono", rate=SOUND_RATE_HZ)
+    for frame in _decoded(content, decoder):
         yield from resampler.resample(frame)
     yield from resampler.resample(None)
 
 
-def _decoded(content: bytes, job: Job) -> Iterator[AudioFrame]:
+def _decoded(content: bytes, decoder: str) -> Iterator[AudioFrame]:
     # The demuxer is named, so that no playlist or image sequence is ever guessed at.
-    with av.open(
-        io.BytesIO(content), "r", format=job.decoder, metadata_errors="ignore"
-    ) as container:
-        if any(not _is_cover(video) for video in container.streams.video):
-            raise UnsupportedMedia("this is a video; only its sound alone is taken")
+    with av.open(io.BytesIO(content), "r", format=decoder, metadata_errors="ignore") as container:
         if not container.streams.audio:
-            raise BrokenMedia("the file holds no sound")
+            return
         stream = container.streams.audio[0]
         n_bad = 0
         for packet in container.demux(stream):
@@ -75,10 +81,6 @@ def _decoded(content: bytes, job: Job) -> Iterator[AudioFrame]:
             for frame in frames:
                 _check_frame(frame)
                 yield frame
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _check_frame(frame: AudioFrame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,10 @@ from serve.media.frames import (
     PREFIX,
     READY,
     Done,
+    Part,
     Refused,
-    answer_from,
     packed,
+    part_or_answer_from,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,27 @@ class Sandbox:
                     # It may have died of an earlier file: only a fresh one can tell.
                     pass
             return await self._run_on(await self._start_worker(), job, content)
+
+    async def stream(
+        self, job: DataclassInstance, content: bytes
+    ) -> AsyncGenerator[tuple[Part | Done | Refused, bytes], None]:
+        """Give one file to a fresh worker that answers in parts; the last one is no ``Part``.
+
+        Closing this kills the worker. Raises like ``run``; the time limit holds for each part.
+        """
+        async with self._slots:
+            worker = await self._start_worker()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await worker.tell(job, content)
+                while True:
+                    async with asyncio.timeout(self._timeout_s):
+                        answer = await worker.hear()
+                    yield answer
+                    if not isinstance(answer[0], Part):
+                        break
+            finally:
+                await worker.kill()
 
     async def _run_on(
         self, worker: _Worker, job: DataclassInstance, content: bytes
@@ -158,15 +180,27 @@ class _Worker:
             raise WorkerLost("it did not start")
 
     async def ask(self, job: DataclassInstance, content: bytes) -> tuple[Done | Refused, bytes]:
+        await self.tell(job, content)
+        head, sanitized = await self.hear()
+        if isinstance(head, Part):
+            raise WorkerLost("it answered in parts")
+        return head, sanitized
+
+    async def tell(self, job: DataclassInstance, content: bytes) -> None:
         self.n_jobs += 1
         try:
             for part in packed(job, content):
                 self._stdin.write(part)
             await self._stdin.drain()
+        except OSError as exc:
+            raise WorkerLost(f"it ended: {type(exc).__name__}") from exc
+
+    async def hear(self) -> tuple[Part | Done | Refused, bytes]:
+        try:
             head_bytes, content_bytes = PREFIX.unpack(await self._stdout.readexactly(PREFIX.size))
             if head_bytes > MAX_HEAD_BYTES or content_bytes > _MAX_ANSWER_BYTES:
                 raise WorkerLost("its answer is too long")
-            head = answer_from(await self._stdout.readexactly(head_bytes))
+            head = part_or_answer_from(await self._stdout.readexactly(head_bytes))
             return head, await self._stdout.readexactly(content_bytes)
         except (OSError, EOFError, ValueError) as exc:
             raise WorkerLost(f"it ended or answered nonsense: {type(exc).__name__}") from exc

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serve.domain.errors import BrokenMedia, UnsupportedMedia
-from serve.domain.media import MediaKind
+from serve.domain.errors import BrokenMedia, MediaTooLarge, UnsupportedMedia
+from serve.domain.media import MediaKind, MediaLimits
 
 TAKEN = (
     "PNG, JPEG, WebP, GIF and BMP pictures; PDF documents; "
-    "WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio"
+    "WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio; MP4, MOV, WebM, MKV and AVI videos"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """A type we take. ``decoder``: Pillow's format name or FFmpeg's demuxer, and no other."""
+    """A type we take. ``decoder``: Pillow's format name or FFmpeg's demuxer, and no other.
+
+    Every ``VIDEO`` may turn out to be a recording: its container holds either.
+    """
 
     kind: MediaKind
     mime_type: str
@@ -31,12 +34,17 @@ _WAV = FileType(MediaKind.AUDIO, "audio/wav", "wav")
 _MP3 = FileType(MediaKind.AUDIO, "audio/mpeg", "mp3")
 _FLAC = FileType(MediaKind.AUDIO, "audio/flac", "flac")
 _OGG = FileType(MediaKind.AUDIO, "audio/ogg", "ogg")
-_MP4 = FileType(MediaKind.AUDIO, "audio/mp4", "mov")
+_MP4 = FileType(MediaKind.VIDEO, "video/mp4", "mov")
 _AAC = FileType(MediaKind.AUDIO, "audio/aac", "aac")
-_WEBM = FileType(MediaKind.AUDIO, "audio/webm", "matroska")
+_WEBM = FileType(MediaKind.VIDEO, "video/webm", "matroska")
+_MKV = FileType(MediaKind.VIDEO, "video/x-matroska", "matroska")
+_AVI = FileType(MediaKind.VIDEO, "video/x-msvideo", "avi")
 _PDF = FileType(MediaKind.DOCUMENT, "application/pdf", "pdf")
 
-FILE_TYPES = (_PNG, _JPEG, _WEBP, _GIF, _BMP, _WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM, _PDF)
+FILE_TYPES = (
+    *(_PNG, _JPEG, _WEBP, _GIF, _BMP, _PDF),
+    *(_WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM, _MKV, _AVI),
+)
 
 _BY_MAGIC = (
     (b"\x89PNG\r\n\x1a\n", _PNG),
@@ -51,7 +59,11 @@ _BY_MAGIC = (
 )
 
 _MP4_BRANDS = frozenset(
-    (b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"dash")
+    (
+        *(b"M4A ", b"M4B ", b"M4V ", b"M4VH", b"M4VP", b"mp41", b"mp42", b"isom", b"iso2"),
+        *(b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9", b"dash", b"avc1"),
+        *(b"qt  ", b"MSNV", b"3gp4", b"3gp5", b"3gp6", b"3gp7", b"3g2a", b"av01"),
+    )
 )
 
 # What people most often send instead, so that the refusal can say what it saw.
@@ -72,7 +84,6 @@ _REFUSED_MP4_BRANDS = {
     b"heix": "a HEIC picture",
     b"mif1": "a HEIF picture",
     b"avif": "an AVIF picture",
-    b"qt  ": "a QuickTime video",
 }
 _REFUSED_TEXT = (
     (b"<svg", "an SVG drawing"),
@@ -100,14 +111,22 @@ _ALIASES = {
     "audio/vorbis": "audio/ogg",
     "audio/oga": "audio/ogg",
     "application/ogg": "audio/ogg",
-    "audio/m4a": "audio/mp4",
-    "audio/x-m4a": "audio/mp4",
-    "audio/mp4a-latm": "audio/mp4",
+    "audio/mp4": "video/mp4",
+    "audio/m4a": "video/mp4",
+    "audio/x-m4a": "video/mp4",
+    "audio/mp4a-latm": "video/mp4",
+    "video/x-m4v": "video/mp4",
+    "video/quicktime": "video/mp4",
+    "video/3gpp": "video/mp4",
     "audio/aacp": "audio/aac",
     "audio/x-aac": "audio/aac",
+    "audio/webm": "video/webm",
+    "audio/x-matroska": "video/x-matroska",
+    "video/matroska": "video/x-matroska",
+    "video/avi": "video/x-msvideo",
+    "video/msvideo": "video/x-msvideo",
+    "video/vnd.avi": "video/x-msvideo",
     # Browsers name the container's usual type when a file holds sound only.
-    "video/mp4": "audio/mp4",
-    "video/webm": "audio/webm",
     "video/ogg": "audio/ogg",
 }
 _SAYS_NOTHING = frozenset(("", "application/octet-stream", "binary/octet-stream"))
@@ -134,11 +153,25 @@ def sniff(
         raise UnsupportedMedia(
             f"the file is declared as {declared[:80]} but contains {found.mime_type}"
         )
-    if expect is not None and found.kind is not expect:
+    may_be_sound = found.kind is MediaKind.VIDEO and expect is MediaKind.AUDIO
+    if expect is not None and found.kind is not expect and not may_be_sound:
         raise UnsupportedMedia(
             f"{_a(expect)} is needed here, but the file contains {found.mime_type}"
         )
     return found
+
+
+def check_length(content: bytes, limits: MediaLimits) -> None:
+    """Raises ``MediaTooLarge``. Videos may be longer than other files."""
+    found = _by_magic(content)
+    may_be_video = found is not None and found.kind is MediaKind.VIDEO
+    max_bytes = limits.max_bytes if may_be_video else limits.max_upload_bytes
+    if len(content) > max_bytes:
+        raise MediaTooLarge(
+            f"the file has {len(content)} bytes; the limit is {max_bytes}",
+            limit=max_bytes,
+            got=len(content),
+        )
 
 
 def _a(kind: MediaKind) -> str:
@@ -150,11 +183,12 @@ def _by_magic(content: bytes) -> FileType | None:
         if content.startswith(magic):
             return file_type
     if content[:4] == b"RIFF":
-        return {b"WEBP": _WEBP, b"WAVE": _WAV}.get(content[8:12])
+        return {b"WEBP": _WEBP, b"WAVE": _WAV, b"AVI ": _AVI}.get(content[8:12])
     if content[4:8] == b"ftyp":
         return _MP4 if content[8:12] in _MP4_BRANDS else None
     if content.startswith(b"\x1a\x45\xdf\xa3"):
-        return _WEBM if b"webm" in content[:64] else None
+        head = content[:64]
+        return _WEBM if b"webm" in head else _MKV if b"matroska" in head else None
     return _by_mpeg_sync(content)
 
 

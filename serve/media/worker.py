@@ -12,6 +12,7 @@ from serve.media.documents import sanitize_document
 from serve.media.frames import Fault, Refused, job_from
 from serve.media.pictures import sanitize_picture
 from serve.media.recordings import sanitize_recording
+from serve.media.videos import sanitize_video
 from serve.media.worker_loop import Answer, limit_cpu, serve_jobs
 
 
@@ -26,6 +27,7 @@ def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
     sanitize = {
         MediaKind.IMAGE: sanitize_picture,
         MediaKind.AUDIO: sanitize_recording,
+        MediaKind.VIDEO: sanitize_video,
         MediaKind.DOCUMENT: sanitize_document,
     }[MediaKind(job.kind)]
     try:

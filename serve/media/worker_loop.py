@@ -7,10 +7,10 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from serve.media.frames import PREFIX, READY, Done, Refused, packed
+from serve.media.frames import PREFIX, READY, Done, Part, Refused, packed
 
 Answer = tuple[Done | Refused, bytes]
 
@@ -23,22 +23,30 @@ def serve_jobs(answer: Callable[[bytes, bytes, int], Answer]) -> None:
 
     ``answer`` gets a job's head, its content, and how much memory this process may take.
     """
+    serve_in_parts(lambda *job: (answer(*job),))
+
+
+def serve_in_parts(
+    answers: Callable[[bytes, bytes, int], Iterable[tuple[Part | Done | Refused, bytes]]],
+) -> None:
+    """Like ``serve_jobs``, but each job has many answers, sent as they come."""
     memory_bytes = int(sys.argv[1])
     questions = sys.stdin.buffer
-    answers = _private_stdout()
+    written = _private_stdout()
     logging.disable()
     _limit(resource.RLIMIT_AS, memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
-    answers.write(READY)
-    answers.flush()
+    written.write(READY)
+    written.flush()
     while prefix := questions.read(PREFIX.size):
         head_bytes, content_bytes = PREFIX.unpack(prefix)
         job = questions.read(head_bytes)
-        head, result = answer(job, questions.read(content_bytes), memory_bytes)
-        for part in packed(head, result):
-            answers.write(part)
-        answers.flush()
+        content = questions.read(content_bytes)
+        for head, result in answers(job, content, memory_bytes):
+            for part in packed(head, result):
+                written.write(part)
+            written.flush()
 
 
 def limit_cpu(cpu_s: float) -> None:
