@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from graphs.online.excerpts import document_notes, recording_notes
 from graphs.online.timeline import video_notes
 from serve.domain.errors import InternalError
 from serve.domain.messages import (
@@ -34,15 +35,18 @@ _ROLES: dict[str, Role] = {
 }
 
 GROUNDING = (
-    "The user can attach pictures and recordings. Perception models have looked at and listened "
-    "to them for you; their notes stand in square brackets. Treat the notes as what you see and "
-    "hear yourself: answer from them, do not mention the notes, and do not invent what they "
-    "leave out."
+    "The user can attach pictures, recordings, videos and documents. Perception models have "
+    "looked at them, listened to them and read them for you; their notes stand in square "
+    "brackets. Treat the notes as what you see, hear and read yourself: answer from them, do not "
+    "mention the notes, and do not invent what they leave out."
 )
 
 
 @dataclass(slots=True)
-class _Counters:
+class _Telling:
+    """What is told so far, and what the telling is for."""
+
+    question: str = ""
     pictures: int = 0
     recordings: int = 0
     videos: int = 0
@@ -65,21 +69,30 @@ def assemble(
     messages: list[ChatMessage] = []
     if system:
         messages.append(ChatMessage(role="system", parts=(TextPart("\n\n".join(system)),)))
-    counters = _Counters()
+    telling = _Telling(_question(items))
     for item in items:
-        _append(messages, item.body, seen, counters)
+        _append(messages, item.body, seen, telling)
     return tuple(messages)
+
+
+def _question(items: Sequence[Item]) -> str:
+    """The text of the last user message."""
+    for item in reversed(items):
+        if item.body["type"] == "message" and item.body["role"] == "user":
+            parts = item.body["content"]
+            return " ".join(part["text"] for part in parts if part["type"] == "input_text")
+    return ""
 
 
 def _append(
     messages: list[ChatMessage],
     body: JsonObject,
     seen: Mapping[str, Seen],
-    counters: _Counters,
+    telling: _Telling,
 ) -> None:
     match body["type"]:
         case "message":
-            parts = tuple(_part(part, seen, counters) for part in body["content"])
+            parts = tuple(_part(part, seen, telling) for part in body["content"])
             messages.append(ChatMessage(role=_ROLES[body["role"]], parts=parts))
         case "function_call":
             call = ToolCall(call_id=body["call_id"], name=body["name"], arguments=body["arguments"])
@@ -101,12 +114,12 @@ def _append(
             )
         case "image_generation_call" | "file_search_call" | "custom_tool_call":
             for view in model_view(body):
-                _append(messages, view, seen, counters)
+                _append(messages, view, seen, telling)
         case unknown:
             raise InternalError(f"an item of type {unknown!r} was stored")
 
 
-def _part(part: JsonObject, seen: Mapping[str, Seen], counters: _Counters) -> MessagePart:
+def _part(part: JsonObject, seen: Mapping[str, Seen], telling: _Telling) -> MessagePart:
     match part["type"]:
         case "input_text" | "output_text":
             return TextPart(part["text"])
@@ -119,28 +132,28 @@ def _part(part: JsonObject, seen: Mapping[str, Seen], counters: _Counters) -> Me
                 case NativeMediaPart() as native:
                     return native
                 case perception:
-                    return TextPart(_notes(perception, counters))
+                    return TextPart(_notes(perception, telling))
 
 
 def notes_of(perception: Perception) -> str:
     """Words about one medium that stands alone."""
-    return _notes(perception, _Counters()).strip().strip("[]")
+    return _notes(perception, _Telling()).strip().strip("[]")
 
 
-def _notes(perception: Perception, counters: _Counters) -> str:
+def _notes(perception: Perception, telling: _Telling) -> str:
     match perception:
         case ImagePerception() as picture:
-            counters.pictures += 1
-            return _picture_notes(picture, counters.pictures)
+            telling.pictures += 1
+            return _picture_notes(picture, telling.pictures)
         case AudioPerception() as recording:
-            counters.recordings += 1
-            return _recording_notes(recording, counters.recordings)
+            telling.recordings += 1
+            return recording_notes(recording, telling.recordings, telling.question)
         case VideoPerception() as video:
-            counters.videos += 1
-            return video_notes(video, counters.videos)
+            telling.videos += 1
+            return video_notes(video, telling.videos)
         case DocumentPerception() as document:
-            counters.documents += 1
-            return _document_notes(document, counters.documents)
+            telling.documents += 1
+            return document_notes(document, telling.documents, telling.question)
 
 
 def _picture_notes(picture: ImagePerception, number: int) -> str:
@@ -155,17 +168,3 @@ def _picture_notes(picture: ImagePerception, number: int) -> str:
         lines = "\n".join(line.text for line in picture.text_lines[:80])
         notes.append(f"Text in the picture:\n{lines}")
     return " ".join(notes) + "]\n"
-
-
-def _recording_notes(recording: AudioPerception, number: int) -> str:
-    spoken = recording.transcript
-    about = f"[Recording {number}, {recording.duration_s:.0f} s"
-    if not spoken:
-        sounds = ", ".join(tag.name for tag in recording.sound_tags[:3]) or "nothing"
-        return f"{about}, no speech. Sounds heard: {sounds}.]\n"
-    return f'{about}. The speaker says: "{spoken}"]\n'
-
-
-def _document_notes(document: DocumentPerception, number: int) -> str:
-    pages = "\n".join(f"Page {page.number}: {page.text}" for page in document.pages)
-    return f'[Document {number}, "{document.title}", {len(document.pages)} pages.\n{pages}]\n'

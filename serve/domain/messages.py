@@ -72,12 +72,35 @@ class TextLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TranscriptSegment:
-    """Speech between two times, seconds from the start of the recording."""
+class SpokenWord:
+    """One word between two times, seconds from the start of the recording."""
 
     start_s: float
     end_s: float
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptSegment:
+    """Speech between two times, seconds from the start of the recording.
+
+    ``words`` is empty unless they were asked for.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[SpokenWord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEvent:
+    """A kind of sound between two times; ``score`` is the best it got, 0 to 1."""
+
+    name: str
+    start_s: float
+    end_s: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +127,7 @@ class AudioPerception:
     duration_s: float
     speech_s: float
     encode_s: float
+    sound_events: tuple[SoundEvent, ...] = ()
 
     @property
     def transcript(self) -> str:
@@ -178,13 +202,15 @@ class Progress:
 class TranscriptionOptions:
     """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling.
 
-    ``translate``: write English, whatever is spoken.
+    ``translate``: write English, whatever is spoken. ``words``: time every word, which takes
+    about a tenth longer.
     """
 
     language: str | None = None
     prompt: str = ""
     temperature: float = 0.0
     translate: bool = False
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -547,6 +573,7 @@ class RoundStarted:
     """All calls of tools of ours are answered, and the model goes on. The first round is 1."""
 
     number: int
+    at_unix_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ from serve.domain.messages import (
     Queued,
     RoundStarted,
     Shot,
+    SoundEvent,
+    SpokenWord,
     Stage,
     StageFinished,
     StageProgress,
@@ -103,7 +105,7 @@ def _event_fields(event: LogEvent) -> tuple[object, ...]:  # noqa: C901 - one ca
             outcome = (event.asset_id, event.has_failed)
             return (event.call_id, event.output, event.at_unix_s, *outcome)
         case RoundStarted():
-            return (event.number,)
+            return (event.number, event.at_unix_s)
         case Queued():
             return (event.place, event.eta_s, event.at_unix_s)
         case Generated():
@@ -142,8 +144,8 @@ def _tool_answered(fields: JsonArray) -> ToolAnswered:
 
 
 def _round_started(fields: JsonArray) -> RoundStarted:
-    (number,) = fields
-    return RoundStarted(int(number))
+    number, at_unix_s = fields
+    return RoundStarted(int(number), float(at_unix_s))
 
 
 def _stage_started(fields: JsonArray) -> StageStarted:
@@ -383,7 +385,15 @@ def _image_perception(fields: dict[str, Any]) -> ImagePerception:
 def _audio_perception(fields: dict[str, Any]) -> AudioPerception:
     return AudioPerception(
         segments=tuple(
-            TranscriptSegment(float(said["start_s"]), float(said["end_s"]), said["text"])
+            TranscriptSegment(
+                float(said["start_s"]),
+                float(said["end_s"]),
+                said["text"],
+                tuple(
+                    SpokenWord(float(word["start_s"]), float(word["end_s"]), word["text"])
+                    for word in said["words"]
+                ),
+            )
             for said in fields["segments"]
         ),
         language=fields["language"],
@@ -393,6 +403,15 @@ def _audio_perception(fields: dict[str, Any]) -> AudioPerception:
         duration_s=float(fields["duration_s"]),
         speech_s=float(fields["speech_s"]),
         encode_s=float(fields["encode_s"]),
+        sound_events=tuple(
+            SoundEvent(
+                heard["name"],
+                float(heard["start_s"]),
+                float(heard["end_s"]),
+                float(heard["score"]),
+            )
+            for heard in fields["sound_events"]
+        ),
     )
 
 
