@@ -22,17 +22,21 @@ from serve.domain.errors import (
 from serve.domain.ids import repeatable_ids
 from serve.domain.jobs import Job, JobContext, JobEvent, JobLost, JobStatus
 from serve.domain.messages import Progress
+from serve.domain.ports import Notices
 from serve.domain.records import Caller, JsonObject, Page
 from serve.observability.processes import this_process
 from serve.storage.postgres.jobs import PostgresJobs
 from serve.storage.postgres.pool import Database
-from tests.fixtures.scripted import BEAT_S, SILENT_S, Bus, open_bus
+from serve.storage.redis.streams import RedisStreams
+
+BEAT_S = 0.1
+SILENT_S = 0.6
 
 
 @pytest.fixture
-async def bus(redis_url: str) -> AsyncIterator[Bus]:
-    async with open_bus(redis_url) as opened:
-        yield opened
+async def notices(redis_url: str) -> AsyncIterator[Notices]:
+    async with await RedisStreams.connect(redis_url) as streams:
+        yield streams.notices
 
 
 @pytest.fixture
@@ -76,11 +80,11 @@ class Counting:
 
 @asynccontextmanager
 async def working(
-    rows: PostgresJobs, bus: Bus, kind: Counting, limits: JobLimits | None = None
+    rows: PostgresJobs, notices: Notices, kind: Counting, limits: JobLimits | None = None
 ) -> AsyncIterator[JobSupervisor]:
     """One ingress process' worth of jobs, with a quick pulse."""
     me = this_process("ingress")
-    peers = Peers(bus.notices, me, beat_period_s=BEAT_S, silent_after_s=SILENT_S)
+    peers = Peers(notices, me, beat_period_s=BEAT_S, silent_after_s=SILENT_S)
     supervisor = JobSupervisor(rows, {"counting": kind}, peers, limits)
     async with peers.met(), supervisor.running():
         yield supervisor
@@ -103,10 +107,10 @@ async def _started(desk: JobSupervisor, caller: Caller, job: Job) -> None:
 
 
 async def test_a_job_is_done_and_tells_its_whole_story(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     kind = Counting()
-    async with working(rows, bus, kind) as desk:
+    async with working(rows, notices, kind) as desk:
         job = await desk.start(ada, "counting", {"to": 4})
         assert (job.status, job.request) == (JobStatus.QUEUED, {"to": 4})
         told = await _events(desk, ada, job)
@@ -123,28 +127,28 @@ async def test_a_job_is_done_and_tells_its_whole_story(
 
 
 async def test_a_job_of_a_process_that_stops_goes_on_elsewhere(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     first = Counting(hold_at=1)
-    async with working(rows, bus, first) as desk:
+    async with working(rows, notices, first) as desk:
         job = await desk.start(ada, "counting", {})
         await first.held.wait()
     second = Counting(checkpoints=first.checkpoints)
-    async with working(rows, bus, second) as desk:
+    async with working(rows, notices, second) as desk:
         done = await _end(desk, ada, job)
     assert (done.status, done.attempt) == (JobStatus.COMPLETED, 2)
     assert [step for _, step in first.steps + second.steps] == [0, 1, 2, 3]
 
 
 async def test_a_job_of_a_silent_process_is_adopted_and_the_zombie_writes_nothing(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     zombie = "proc_gone"
     added = await rows.add(ada, job_id="job_1", kind="counting", request={}, max_unfinished=1)
     held = await rows.claim(zombie, alive=[], mine=[], kinds=["counting"], max_per_owner=1)
     assert held is not None
     await rows.report(held, 0.25, {})
-    async with working(rows, bus, Counting()) as desk:
+    async with working(rows, notices, Counting()) as desk:
         done = await _end(desk, ada, added)
     assert (done.status, done.attempt) == (JobStatus.COMPLETED, 2)
     with pytest.raises(JobLost):
@@ -155,12 +159,14 @@ async def test_a_job_of_a_silent_process_is_adopted_and_the_zombie_writes_nothin
     assert await rows.get(ada, added.id) == done
 
 
-async def test_a_living_process_keeps_its_job(rows: PostgresJobs, bus: Bus, ada: Caller) -> None:
+async def test_a_living_process_keeps_its_job(
+    rows: PostgresJobs, notices: Notices, ada: Caller
+) -> None:
     mine, other = Counting(hold_at=0), Counting()
-    async with working(rows, bus, mine) as desk:
+    async with working(rows, notices, mine, JobLimits(in_work=1)) as desk:
         job = await desk.start(ada, "counting", {})
         await mine.held.wait()
-        async with working(rows, bus, other) as elsewhere:
+        async with working(rows, notices, other) as elsewhere:
             second = await elsewhere.start(ada, "counting", {})
             await _end(elsewhere, ada, second)
             mine.go_on.set()
@@ -169,10 +175,13 @@ async def test_a_living_process_keeps_its_job(rows: PostgresJobs, bus: Bus, ada:
 
 
 async def test_cancelling_stops_the_work_from_any_process(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     kind = Counting(hold_at=0)
-    async with working(rows, bus, kind) as desk, working(rows, bus, Counting(n=0)) as elsewhere:
+    async with (
+        working(rows, notices, kind) as desk,
+        working(rows, notices, Counting(n=0)) as elsewhere,
+    ):
         jobs = [await desk.start(ada, "counting", {}) for _ in range(3)]
         await kind.held.wait()
         working_on = kind.steps[0][0]
@@ -187,11 +196,11 @@ async def test_cancelling_stops_the_work_from_any_process(
 
 
 async def test_a_job_cancelled_before_its_turn_never_begins(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     kind = Counting(hold_at=0)
     limits = JobLimits(in_work_per_owner=1)
-    async with working(rows, bus, kind, limits) as desk:
+    async with working(rows, notices, kind, limits) as desk:
         first = await desk.start(ada, "counting", {})
         second = await desk.start(ada, "counting", {})
         await kind.held.wait()
@@ -204,10 +213,10 @@ async def test_a_job_cancelled_before_its_turn_never_begins(
 
 
 async def test_deleting_a_job_stops_it_and_ends_its_watchers(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     kind = Counting(hold_at=0)
-    async with working(rows, bus, kind) as desk:
+    async with working(rows, notices, kind) as desk:
         job = await desk.start(ada, "counting", {})
         await kind.held.wait()
         watching = asyncio.ensure_future(_events(desk, ada, job))
@@ -220,10 +229,10 @@ async def test_deleting_a_job_stops_it_and_ends_its_watchers(
 
 
 async def test_an_error_that_passes_is_tried_again_and_others_end_the_job(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
     patient = Counting(errors=[EngineDead("gone"), EngineDead("again")])
-    async with working(rows, bus, patient) as desk:
+    async with working(rows, notices, patient) as desk:
         done = await _end(desk, ada, await desk.start(ada, "counting", {}))
         assert done.status is JobStatus.COMPLETED
         assert [step for _, step in patient.steps] == [0, 1, 2, 3]
@@ -237,11 +246,11 @@ async def test_an_error_that_passes_is_tried_again_and_others_end_the_job(
 
 
 async def test_owners_take_turns_and_nobody_has_more_than_the_limit(
-    rows: PostgresJobs, bus: Bus, ada: Caller, eve: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller, eve: Caller
 ) -> None:
     kind = Counting(n=1, hold_at=0)
     limits = JobLimits(in_work=3, in_work_per_owner=2, unfinished_per_owner=3)
-    async with working(rows, bus, kind, limits) as desk:
+    async with working(rows, notices, kind, limits) as desk:
         adas = [await desk.start(ada, "counting", {}) for _ in range(3)]
         with pytest.raises(RateLimited):
             await desk.start(ada, "counting", {})
@@ -265,9 +274,9 @@ async def test_only_the_owner_sees_a_job(rows: PostgresJobs, ada: Caller, eve: C
 
 
 async def test_jobs_are_listed_by_time_and_asking_twice_makes_one(
-    rows: PostgresJobs, bus: Bus, ada: Caller
+    rows: PostgresJobs, notices: Notices, ada: Caller
 ) -> None:
-    async with working(rows, bus, Counting(), JobLimits(in_work=0)) as desk:
+    async with working(rows, notices, Counting(), JobLimits(in_work=0)) as desk:
         made: list[Job] = []
         for _ in range(2):
             with repeatable_ids("the same request"):
@@ -283,7 +292,7 @@ async def test_jobs_are_listed_by_time_and_asking_twice_makes_one(
 
 
 async def test_a_job_that_never_comes_any_further_is_given_up(
-    rows: PostgresJobs, ada: Caller, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    rows: PostgresJobs, ada: Caller, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graphs.online.jobs.supervisor._RETRY_S", 0.001)
 
@@ -293,7 +302,7 @@ async def test_a_job_that_never_comes_any_further_is_given_up(
             raise EngineDead("no replica")
 
     stuck = Stuck()
-    async with working(rows, bus, stuck) as desk:
+    async with working(rows, notices, stuck) as desk:
         failed = await _end(desk, ada, await desk.start(ada, "counting", {}))
     assert failed.error_code == EngineDead.code
     assert len(stuck.steps) == 5
