@@ -158,7 +158,7 @@ class ResponseMaker:
             for call in now.unanswered(run.tool_names):
                 await writer.write(await self._answer(run, call, writer))
             if now.goes_on(run.tool_names):
-                await writer.write(RoundStarted(now.number + 1))
+                await writer.write(RoundStarted(now.number + 1, time.time()))
             await self._until(run, partial(_has_read, writer.next_seq))
             if not now.goes_on(run.tool_names):
                 return

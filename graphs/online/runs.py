@@ -77,6 +77,7 @@ class RunSupervisor:
             raise EngineDead("the server is stopping; try again", retry_after_s=1)
         if ask.response_id in self._active:
             raise Conflict("there is a response of this id already")
+        self._ports.tools.check(ask.server_tools)
         ticket = self._ports.admission.admit(caller, ask)
         try:
             history = await self._history(caller, ask)

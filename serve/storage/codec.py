@@ -209,7 +209,8 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
 
 # --- journal records: [letter, response id, fields in order] ----------------------------------
 # One record per token is usual, so forms are short and flat: events stand without a number, text
-# without the name of its type, and a single piece of text without brackets.
+# without the name of its type, and a single piece of text without brackets. Two elements are text:
+# every other event has two fields or more besides its name.
 
 
 def encode_records(records: Iterable[JournalRecord]) -> bytes:

@@ -23,6 +23,7 @@ from graphs.online.active_run import RunPorts
 from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.runs import RunSupervisor
+from graphs.online.tools.registry import ServerTools
 from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
 from serve.config.settings import Settings, load_settings
 from serve.domain.asks import Ask
@@ -197,6 +198,7 @@ async def runs(
                 )
             },
             admission=AlwaysOpen(),
+            tools=ServerTools([]),
         )
         peers = Peers(streams.notices, this_process("ingress"))
         supervisor = RunSupervisor(ports, peers, timeout_s=60)
