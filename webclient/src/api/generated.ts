@@ -72,6 +72,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/assets/{asset_id}/lineage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lineage
+         * @description What an asset was made from, and what was made from it, newest first.
+         */
+        get: operations["lineage_api_v1_assets__asset_id__lineage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/assets/{asset_id}/perception": {
         parameters: {
             query?: never;
@@ -84,6 +104,26 @@ export interface paths {
          * @description What was seen or heard in it, once some request has asked.
          */
         get: operations["perception_api_v1_assets__asset_id__perception_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assets/{asset_id}/provenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Asset Provenance
+         * @description What an asset's own manifest says. Uploads have none: theirs was stripped.
+         */
+        get: operations["asset_provenance_api_v1_assets__asset_id__provenance_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -191,6 +231,46 @@ export interface paths {
          * @description Make a key worthless at once.
          */
         delete: operations["revoke_key_api_v1_keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provenance/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Certificate
+         * @description The root certificate that checkers of our signatures must trust, as PEM.
+         */
+        get: operations["certificate_api_v1_provenance_certificate_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provenance/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify
+         * @description Read a file's manifest, and check it. The file is not kept.
+         */
+        post: operations["verify_api_v1_provenance_verify_post"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -589,6 +669,22 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ActionView
+         * @description One step of a medium's making, in C2PA's words.
+         */
+        ActionView: {
+            /** Action */
+            action: string;
+            /** Digital Source Type */
+            digital_source_type: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: string;
+            };
+            /** Software Agent */
+            software_agent: string;
+        };
+        /**
          * ActiveResponse
          * @description The response a conversation is waiting for, if any.
          */
@@ -631,7 +727,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "image" | "audio";
+            kind: "image" | "audio" | "video" | "document";
             /** Mime Type */
             mime_type: string;
             /** Width Px */
@@ -703,6 +799,13 @@ export interface components {
         Body_upload_api_v1_assets_post: {
             /** File */
             file: string;
+        };
+        /** Body_verify_api_v1_provenance_verify_post */
+        Body_verify_api_v1_provenance_verify_post: {
+            /** Asset Id */
+            asset_id?: string | null;
+            /** File */
+            file?: string | null;
         };
         /**
          * BoxView
@@ -1158,9 +1261,9 @@ export interface components {
              * Tool Choice
              * @default auto
              */
-            tool_choice: ("auto" | "none" | "required") | components["schemas"]["NamedTool"];
+            tool_choice: ("auto" | "none" | "required") | components["schemas"]["NamedTool"] | components["schemas"]["ServerToolChoice"] | components["schemas"]["SpeechChoice"];
             /** Tools */
-            tools?: components["schemas"]["FunctionTool"][];
+            tools?: (components["schemas"]["FunctionTool"] | (components["schemas"]["ImageGenerationTool"] | components["schemas"]["FileSearchTool"] | components["schemas"]["SpeechTool"]))[];
             /** Top Logprobs */
             top_logprobs?: 0 | null;
             /** Top P */
@@ -1169,6 +1272,48 @@ export interface components {
             truncation?: "disabled" | null;
             /** User */
             user?: string | null;
+        };
+        /**
+         * DocumentPerceptionView
+         * @description What a document says, page by page.
+         */
+        DocumentPerceptionView: {
+            /**
+             * Kind
+             * @default document
+             * @constant
+             */
+            kind: "document";
+            /** Pages */
+            pages: components["schemas"]["PageView"][];
+            /** Title */
+            title: string;
+        };
+        /**
+         * FileSearchTool
+         * @description The caller's library. There is one store, called ``library``.
+         */
+        FileSearchTool: {
+            /** Filters */
+            filters?: null;
+            /** Max Num Results */
+            max_num_results?: number | null;
+            /** Ranking Options */
+            ranking_options?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "file_search";
+            /**
+             * Vector Store Ids
+             * @default [
+             *       "library"
+             *     ]
+             */
+            vector_store_ids: "library"[];
         };
         /**
          * FunctionCall
@@ -1229,6 +1374,37 @@ export interface components {
             detail?: components["schemas"]["ValidationError"][];
         };
         /**
+         * ImageGenerationTool
+         * @description Pictures on the model's word. What our generators cannot vary is accepted and ignored.
+         */
+        ImageGenerationTool: {
+            /** Action */
+            action?: ("generate" | "edit" | "auto") | null;
+            /** Background */
+            background?: string | null;
+            /** Input Fidelity */
+            input_fidelity?: string | null;
+            /** Model */
+            model?: string | null;
+            /** Moderation */
+            moderation?: string | null;
+            /** Output Compression */
+            output_compression?: number | null;
+            /** Output Format */
+            output_format?: "png" | null;
+            /** Partial Images */
+            partial_images?: 0 | null;
+            /** Quality */
+            quality?: string | null;
+            /** Size */
+            size?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "image_generation";
+        };
+        /**
          * ImagePerceptionView
          * @description What a picture shows.
          */
@@ -1261,6 +1437,18 @@ export interface components {
             detail: "low" | "high" | "auto";
             /** Url */
             url: string;
+        };
+        /**
+         * IngredientView
+         * @description What a medium says it was made from.
+         */
+        IngredientView: {
+            /** Mime Type */
+            mime_type: string;
+            /** Relationship */
+            relationship: string;
+            /** Title */
+            title: string;
         };
         /**
          * InputAudio
@@ -1428,6 +1616,32 @@ export interface components {
             score: number;
         };
         /**
+         * LineageView
+         * @description What an asset was made from and what was made from it. ``making`` None: it was uploaded.
+         */
+        LineageView: {
+            asset: components["schemas"]["AssetView"];
+            /** Children */
+            children: components["schemas"]["AssetView"][];
+            making: components["schemas"]["MakingView"] | null;
+            /** Parents */
+            parents: components["schemas"]["AssetView"][];
+        };
+        /**
+         * MakingView
+         * @description How an asset came to be here, as our own database knows it.
+         */
+        MakingView: {
+            /** Action */
+            action: string;
+            /** Model */
+            model: string;
+            /** Recipe */
+            recipe: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * NamedTool
          * @description Call exactly this function.
          */
@@ -1490,6 +1704,57 @@ export interface components {
             type: "output_text";
         };
         /**
+         * PageView
+         * @description One page of a document.
+         */
+        PageView: {
+            /** Description */
+            description: string;
+            /** Is Read From Picture */
+            is_read_from_picture: boolean;
+            /** Number */
+            number: number;
+            /** Text */
+            text: string;
+        };
+        /**
+         * ProblemView
+         * @description A check that failed, by its C2PA code.
+         */
+        ProblemView: {
+            /** Code */
+            code: string;
+            /** Explanation */
+            explanation: string;
+        };
+        /**
+         * ProvenanceView
+         * @description What a file's manifest says and whether it holds.
+         *
+         *     ``signed`` false: there is no manifest, which proves nothing either way. ``valid``: neither
+         *     file nor manifest was changed. ``signed_by_us``: with this deployment's key.
+         */
+        ProvenanceView: {
+            /** Actions */
+            actions: components["schemas"]["ActionView"][];
+            /** Claim Generator */
+            claim_generator: string;
+            /** Ingredients */
+            ingredients: components["schemas"]["IngredientView"][];
+            /** Issuer */
+            issuer: string;
+            /** Problems */
+            problems: components["schemas"]["ProblemView"][];
+            /** Signed */
+            signed: boolean;
+            /** Signed By Us */
+            signed_by_us: boolean;
+            /** Title */
+            title: string;
+            /** Valid */
+            valid: boolean;
+        };
+        /**
          * Readiness
          * @description Whether every part answers. ``parts`` maps a name to "ok" or what is wrong.
          */
@@ -1541,6 +1806,17 @@ export interface components {
             text: string;
         };
         /**
+         * ServerToolChoice
+         * @description Use exactly this tool of the server.
+         */
+        ServerToolChoice: {
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "image_generation" | "file_search";
+        };
+        /**
          * SessionView
          * @description A signed-in browser. ``csrf_token`` goes into ``X-CSRF-Token`` of every change.
          */
@@ -1563,6 +1839,26 @@ export interface components {
             password: string;
             /** Token */
             token: string;
+        };
+        /**
+         * ShotView
+         * @description What is seen between two times. Boxes are pixels of the stored video.
+         */
+        ShotView: {
+            /** Description */
+            description: string;
+            /** End S */
+            end_s: number;
+            /** Frame S */
+            frame_s: number;
+            /** Labels */
+            labels: components["schemas"]["LabelView"][];
+            /** Objects */
+            objects: components["schemas"]["ObjectView"][];
+            /** Start S */
+            start_s: number;
+            /** Text Lines */
+            text_lines: components["schemas"]["TextLineView"][];
         };
         /**
          * SignIn
@@ -1591,6 +1887,48 @@ export interface components {
             node: string;
             /** Start S */
             start_s: number;
+        };
+        /**
+         * SpeechChoice
+         * @description Speak.
+         */
+        SpeechChoice: {
+            /**
+             * Name
+             * @constant
+             */
+            name: "speech";
+            /**
+             * Type
+             * @constant
+             */
+            type: "custom";
+        };
+        /**
+         * SpeechTool
+         * @description The answer, or what the model wants said, as sound.
+         */
+        SpeechTool: {
+            /** Description */
+            description?: string | null;
+            /** Format */
+            format?: {
+                [key: string]: unknown;
+            } | null;
+            /** Model */
+            model?: string | null;
+            /**
+             * Name
+             * @constant
+             */
+            name: "speech";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "custom";
+            /** Voice */
+            voice?: string | null;
         };
         /**
          * StreamOptions
@@ -1710,6 +2048,23 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * VideoPerceptionView
+         * @description A video's timeline. ``sound`` is null when it has none.
+         */
+        VideoPerceptionView: {
+            /** Duration S */
+            duration_s: number;
+            /**
+             * Kind
+             * @default video
+             * @constant
+             */
+            kind: "video";
+            /** Shots */
+            shots: components["schemas"]["ShotView"][];
+            sound: components["schemas"]["AudioPerceptionView"] | null;
         };
     };
     responses: never;
@@ -1876,6 +2231,37 @@ export interface operations {
             };
         };
     };
+    lineage_api_v1_assets__asset_id__lineage_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                asset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LineageView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     perception_api_v1_assets__asset_id__perception_get: {
         parameters: {
             query?: never;
@@ -1893,7 +2279,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ImagePerceptionView"] | components["schemas"]["AudioPerceptionView"];
+                    "application/json": components["schemas"]["ImagePerceptionView"] | components["schemas"]["AudioPerceptionView"] | components["schemas"]["VideoPerceptionView"] | components["schemas"]["DocumentPerceptionView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    asset_provenance_api_v1_assets__asset_id__provenance_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                asset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProvenanceView"];
                 };
             };
             /** @description Validation Error */
@@ -2075,6 +2492,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    certificate_api_v1_provenance_certificate_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    verify_api_v1_provenance_verify_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_verify_api_v1_provenance_verify_post"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProvenanceView"];
+                };
             };
             /** @description Validation Error */
             422: {

@@ -13,23 +13,17 @@ export type ApiKeyScope = Schemas["Scope"];
 export type NewApiKey = Schemas["NewKeyView"];
 export type Conversation = Schemas["ConversationView"];
 export type ActiveResponse = Schemas["ActiveResponse"];
-export type AssetKind = "image" | "audio" | "video" | "document";
-export type Asset = Omit<Schemas["AssetView"], "kind"> & { kind: AssetKind };
+export type Asset = Schemas["AssetView"];
+export type AssetKind = Asset["kind"];
 export type ImagePerception = Schemas["ImagePerceptionView"];
 export type AudioPerception = Schemas["AudioPerceptionView"];
-export type Segment = { start_s: number; end_s: number; text: string };
-/** What a camera showed without a cut. */
-export type Shot = {
-  start_s: number;
-  end_s: number;
-  description: string;
-  objects: { name: string; score: number }[];
-  text_lines: { text: string }[];
-};
-export type VideoPerception = { kind: "video"; shots: Shot[]; segments: Segment[]; transcript: string; language: string };
-export type DocumentPage = { number: number; text: string; is_read_from_picture: boolean; description: string };
-export type DocumentPerception = { kind: "document"; title: string; pages: DocumentPage[] };
+export type VideoPerception = Schemas["VideoPerceptionView"];
+export type DocumentPerception = Schemas["DocumentPerceptionView"];
 export type Perception = ImagePerception | AudioPerception | VideoPerception | DocumentPerception;
+export type Segment = Schemas["SegmentView"];
+export type Shot = Schemas["ShotView"];
+export type Provenance = Schemas["ProvenanceView"];
+export type Lineage = Schemas["LineageView"];
 export type Span = Schemas["SpanView"];
 export type Trace = Schemas["TraceView"];
 

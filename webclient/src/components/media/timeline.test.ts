@@ -1,12 +1,11 @@
 import { expect, it } from "vitest";
-import type { Shot } from "@/api/types";
-import { isPlaying, timelineOf, toVtt } from "./timeline";
+import { isPlaying, timelineOf, toVtt, type ShotWords } from "./timeline";
 
-const shot = (start_s: number, end_s: number, description: string): Shot => ({
+const shot = (start_s: number, end_s: number, description: string): ShotWords => ({
   start_s,
   end_s,
   description,
-  objects: [{ name: "dog", score: 0.9 }],
+  objects: [{ name: "dog" }],
   text_lines: [],
 });
 

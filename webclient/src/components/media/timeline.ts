@@ -1,10 +1,16 @@
 import type { Segment, Shot } from "@/api/types";
 
+/** The part of a shot that is told. */
+export type ShotWords = Pick<Shot, "start_s" | "end_s" | "description"> & {
+  objects: { name: string }[];
+  text_lines: { text: string }[];
+};
+
 /** One moment of a recording or a video: something seen or something said. */
 export type Moment = { startS: number; endS: number; sense: "seen" | "heard"; text: string };
 
 /** What was seen and heard, in the order in which it plays. */
-export function timelineOf(shots: readonly Shot[], segments: readonly Segment[]): Moment[] {
+export function timelineOf(shots: readonly ShotWords[], segments: readonly Segment[]): Moment[] {
   const seen = shots.map(
     (shot): Moment => ({ startS: shot.start_s, endS: shot.end_s, sense: "seen", text: shotInWords(shot) }),
   );
@@ -14,7 +20,7 @@ export function timelineOf(shots: readonly Shot[], segments: readonly Segment[])
   return [...seen, ...heard].sort((a, b) => a.startS - b.startS || (a.sense === "seen" ? -1 : 1));
 }
 
-function shotInWords({ description, objects, text_lines }: Shot): string {
+function shotInWords({ description, objects, text_lines }: ShotWords): string {
   const names = [...new Set(objects.map((object) => object.name))];
   const subject = description === "" ? names.join(", ") : description;
   const written = text_lines.map((line) => line.text).join(" ");

@@ -6,8 +6,10 @@ import { CopyButton } from "@/components/ui/copy-button";
 import { Mark } from "@/components/ui/mark";
 import { ProblemNote } from "@/components/ui/problem-note";
 import { assertNever } from "@/lib/assert-never";
+import { useCapabilities } from "@/lib/capabilities";
 import { did, memoryNote, summarizeStages } from "../stages";
 import type { AnswerState, StageEntry } from "../stream-reducer";
+import { ReadAloudButton } from "./read-aloud-button";
 import { StageLine } from "./stage-line";
 
 /** The answer's place on the page, whatever its state. */
@@ -87,9 +89,11 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
 type AnswerActionsProps = { text: string; onRetry: () => void; onTrace: (() => void) | null };
 
 export function AnswerActions({ text, onRetry, onTrace }: AnswerActionsProps) {
+  const { speech } = useCapabilities();
   return (
     <div className="-ml-2.5 flex flex-wrap gap-1">
       {text !== "" && <CopyButton text={text} what="answer" />}
+      {text !== "" && speech && <ReadAloudButton text={text} />}
       <Button size="sm" variant="ghost" onClick={onRetry}>
         <RotateCcw aria-hidden className="size-4" /> Retry
       </Button>

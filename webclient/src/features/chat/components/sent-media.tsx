@@ -85,7 +85,7 @@ function SentAudio({ url, perception }: MediumProps) {
 /** A video, with its shots and its speech as a list of moments, and captions. */
 function SentVideo({ url, perception }: MediumProps) {
   const watched = perception?.kind === "video" ? perception : null;
-  const segments = useMemo(() => watched?.segments ?? [], [watched]);
+  const segments = useMemo(() => watched?.sound?.segments ?? [], [watched]);
   const moments = useMemo(() => timelineOf(watched?.shots ?? [], segments), [watched, segments]);
   const first = watched?.shots.find((shot) => shot.description !== "")?.description;
   return (
@@ -95,7 +95,7 @@ function SentVideo({ url, perception }: MediumProps) {
         url={url}
         label={first === undefined ? "Attached video" : `Attached video: ${first}`}
         segments={segments}
-        language={watched?.language ?? ""}
+        language={watched?.sound?.language ?? ""}
         moments={moments}
       />
     </figure>
