@@ -17,6 +17,7 @@ from graphs.nodes import (
     DOCUMENT_ENCODER,
     GENERATOR,
     IMAGE_ENCODER,
+    MODERATOR,
     SPEECH_GENERATOR,
     TEXT_ENCODER,
 )
@@ -28,6 +29,7 @@ from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
 from graphs.online.tools.registry import ServerTools
 from graphs.online.tools.searching import Searching
+from graphs.online.tools.speaking import Speaking
 from graphs.stores import media_limits, object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
@@ -36,12 +38,14 @@ from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
 from serve.domain.media import MediaKind
+from serve.domain.moderation import ContentPolicy
 from serve.domain.perception import reading_revision
 from serve.handles import (
     AudioEncoderClient,
     DocumentEncoderClient,
     GeneratorClient,
     ImageEncoderClient,
+    ModeratorClient,
     SpeechGeneratorClient,
     TextEncoderClient,
 )
@@ -51,6 +55,7 @@ from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
 from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
+from serve.media.pages import PageReader
 from serve.media.provenance import C2paProvenance
 from serve.media.sanitizer import SandboxedSanitizer
 from serve.media.signing_key import signing_identity
@@ -104,6 +109,7 @@ class NodeHandles:
     audio: DeploymentHandle[Any]
     speech: DeploymentHandle[Any]
     document: DeploymentHandle[Any]
+    moderator: DeploymentHandle[Any]
     generators: dict[str, DeploymentHandle[Any]]
 
 
@@ -138,6 +144,7 @@ class _Ports:
         self._speech = SpeechGeneratorClient(
             handles.speech, node="speech generator", timeout_s=timeout_s
         )
+        self._moderator = ModeratorClient(handles.moderator, node="moderator", timeout_s=timeout_s)
         self._generators = {
             name: GeneratorClient(handle, node="generator", timeout_s=settings.request_timeout_s)
             for name, handle in handles.generators.items()
@@ -157,9 +164,8 @@ class _Ports:
             stack.push_async_callback(redis.aclose)
             index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
             sanitizer = await stack.enter_async_context(SandboxedSanitizer(limits))
-            fetcher = await stack.enter_async_context(
-                GuardedFetcher(max_bytes=limits.max_bytes)
-            )
+            pages = await stack.enter_async_context(PageReader())
+            fetcher = await stack.enter_async_context(GuardedFetcher(max_bytes=limits.max_bytes))
             identity = await asyncio.to_thread(
                 signing_identity, settings.provenance_key, settings.provenance_certificates
             )
@@ -194,6 +200,20 @@ class _Ports:
             peers.on_hung(end_silent_peer)
             credentials = Credentials(accounts, streams.notices)
             peers.on_revoked(credentials.forget)
+            intake = MediaIntake(
+                sanitizer=sanitizer,
+                fetcher=fetcher,
+                objects=objects,
+                assets=assets,
+                limits=limits,
+                signer=provenance,
+            )
+            tools = ServerTools(
+                [
+                    Searching(self._text, perceiver, assets),
+                    Speaking(self._speech, intake, self._models),
+                ]
+            )
             run_ports = RunPorts(
                 responses=responses,
                 conversations=conversations,
@@ -205,7 +225,7 @@ class _Ports:
                 generators=self._generators,
                 models={model.name: model for model in self._models.models},
                 admission=desk,
-                tools=ServerTools([Searching(self._text, perceiver, assets)]),
+                tools=tools,
             )
             supervisor = RunSupervisor(run_ports, peers, timeout_s=settings.request_timeout_s)
             await stack.enter_async_context(peers.met())
@@ -219,15 +239,15 @@ class _Ports:
                 responses=responses,
                 objects=objects,
                 rate_limits=LeasedRateLimits(RedisRateLimits(redis)),
-                intake=MediaIntake(
-                    sanitizer=sanitizer,
-                    fetcher=fetcher,
-                    objects=objects,
-                    assets=assets,
-                    limits=limits,
-                    signer=provenance,
-                ),
+                intake=intake,
+                pages=pages,
                 provenance=provenance,
+                moderation=ContentPolicy(
+                    moderator=self._moderator,
+                    text_rules=settings.moderation_text,
+                    picture_rules=settings.moderation_pictures,
+                    covers_responses=settings.moderation_responses,
+                ),
                 runs=runs,
                 perceiving=perceiver,
                 text_encoder=self._text,
@@ -239,6 +259,7 @@ class _Ports:
                         AUDIO_ENCODER: self._sounds.ping,
                         SPEECH_GENERATOR: self._speech.ping,
                         DOCUMENT_ENCODER: self._documents.ping,
+                        MODERATOR: self._moderator.ping,
                         **{
                             f"{GENERATOR} {name}": client.ping
                             for name, client in self._generators.items()

@@ -117,6 +117,21 @@ class FunctionCallOutput(BaseModel):
     output: str | list[InputText]
 
 
+class ServerCall(BaseModel):
+    """A call of a tool of the server, sent back. Only what the model is told of it is kept."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    type: Literal["image_generation_call", "file_search_call", "custom_tool_call"]
+    status: str = "completed"
+    call_id: str | None = None
+    name: Literal["speech"] = "speech"
+    input: str = ""
+    revised_prompt: str | None = None
+    queries: list[str] = Field(default_factory=list)
+    results: list[dict[str, Any]] | None = None
+    asset_id: str | None = None
+
+
 def _item_type(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("type") or "message")
@@ -126,7 +141,10 @@ def _item_type(value: Any) -> str:
 InputItem = Annotated[
     Annotated[InputMessage, Tag("message")]
     | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")],
+    | Annotated[FunctionCallOutput, Tag("function_call_output")]
+    | Annotated[ServerCall, Tag("image_generation_call")]
+    | Annotated[ServerCall, Tag("file_search_call")]
+    | Annotated[ServerCall, Tag("custom_tool_call")],
     Discriminator(_item_type),
 ]
 
@@ -165,6 +183,8 @@ def item_texts(item: InputItem) -> Iterator[str]:
             yield text
         case FunctionCallOutput(output=output):
             yield from (part.text for part in output if isinstance(part, InputText))
+        case ServerCall(input=text, revised_prompt=prompt, queries=queries):
+            yield from (text, prompt or "", *queries)
 
 
 def kept_items(items: Sequence[InputItem], media: Sequence[MediaRef]) -> tuple[Item, ...]:
@@ -197,6 +217,10 @@ def _kept(item: InputItem, media: Iterator[MediaRef]) -> Item:
                 "name": item.name,
                 "arguments": item.arguments,
             }
+        case ServerCall():
+            item_id = new_id("call")
+            kept = item.model_dump(exclude_none=True)
+            body = {**kept, "id": item_id, "result": None}
         case _:
             item_id = new_id("fco")
             output = item.output

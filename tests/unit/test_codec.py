@@ -15,6 +15,7 @@ from serve.domain.messages import (
     LogEvent,
     Perception,
     TextDelta,
+    ToolAnswered,
     TraceSpan,
 )
 from serve.storage.codec import (
@@ -34,6 +35,20 @@ from serve.storage.codec import (
 # What JSON numbers of ours may be: orjson writes integers of 64 bits, and no NaN.
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 st.register_type_strategy(int, st.integers(min_value=-(2**63), max_value=2**64 - 1))
+
+# Content is for clients only, never kept.
+st.register_type_strategy(
+    ToolAnswered,
+    st.builds(
+        ToolAnswered,
+        st.text(),
+        st.text(),
+        st.from_type(float),
+        st.text(),
+        st.booleans(),
+        st.just(""),
+    ),
+)
 
 records: st.SearchStrategy[JournalRecord] = st.one_of(*map(st.from_type, get_args(JournalRecord)))
 events: st.SearchStrategy[LogEvent] = st.one_of(*map(st.from_type, get_args(LogEvent)))

@@ -10,7 +10,7 @@ from typing import Final
 from graphs.online.tools.registry import Asked, Outcome
 from serve.domain.asks import Watch
 from serve.domain.catalogue import ServedModels
-from serve.domain.errors import EngineDead, PolymodalError
+from serve.domain.errors import EngineDead
 from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import (
     Painted,
@@ -21,7 +21,6 @@ from serve.domain.messages import (
     ToolSpec,
 )
 from serve.domain.ports import Assets, ImageGenerator
-from serve.domain.records import Caller
 from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import IMAGE_GENERATION
 
@@ -95,7 +94,7 @@ class Drawing:
                     "size": f"{width_px}x{height_px}",
                     "response_id": asked.response_id,
                 },
-                parents=await self._there(asked.caller, asked.media),
+                parents=asked.media,
             ),
             filename="picture.png",
         )
@@ -117,16 +116,6 @@ class Drawing:
             if media.kind is MediaKind.IMAGE
         ]
         return pictures[-1] if pictures else None
-
-    async def _there(self, caller: Caller, asset_ids: tuple[str, ...]) -> tuple[str, ...]:
-        """Those that have not been deleted meanwhile."""
-        there = []
-        for asset_id in asset_ids:
-            try:
-                there.append((await self._assets.get(caller, asset_id)).asset_id)
-            except PolymodalError:
-                continue
-        return tuple(there)
 
 
 def _size(asked: str | None) -> tuple[int, int]:

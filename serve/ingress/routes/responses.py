@@ -12,6 +12,7 @@ from serve.domain.records import JsonObject
 from serve.ingress.answering import batches_of, begin, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller, Reader
 from serve.ingress.context import Ports, reply_headers
+from serve.ingress.outputs import render_whole, with_pictures
 from serve.ingress.streaming import EventStream, ResponseFrames
 from serve.protocol.events import ResponseEvents
 from serve.protocol.responses import CreateResponse, render_items, render_response
@@ -28,9 +29,10 @@ async def create(
     if not body.stream:
         if body.background:
             return JSONResponse(render_response(run.record))
-        return JSONResponse(render_response(await wait_for_answer(run, request)))
+        final = await wait_for_answer(run, request)
+        return JSONResponse(await render_whole(ports, caller, final))
     frames = ResponseFrames(ResponseEvents(run.record))
-    batches = batches_of(ports, run.record)
+    batches = with_pictures(ports, caller, run.record, batches_of(ports, run.record))
     return EventStream(batches, frames, run=None if body.background else run)
 
 
@@ -47,14 +49,16 @@ async def retrieve(
     record = await ports.responses.get(caller, response_id)
     if stream:
         frames = ResponseFrames(ResponseEvents(record), after=starting_after)
-        return EventStream(batches_of(ports, record), frames)
-    return JSONResponse(render_response(record))
+        batches = with_pictures(ports, caller, record, batches_of(ports, record))
+        return EventStream(batches, frames)
+    return JSONResponse(await render_whole(ports, caller, record))
 
 
 @router.post("/{response_id}/cancel")
 async def cancel(response_id: str, ports: Ports, caller: GeneratingCaller) -> JSONResponse:
     """Stop a background response."""
-    return JSONResponse(render_response(await ports.runs.cancel(caller, response_id)))
+    cancelled = await ports.runs.cancel(caller, response_id)
+    return JSONResponse(await render_whole(ports, caller, cancelled))
 
 
 @router.delete("/{response_id}")

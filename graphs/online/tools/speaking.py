@@ -1,0 +1,79 @@
+"""``speech``: what the model wants said aloud."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Final
+
+from graphs.online.tools.registry import Asked, Outcome
+from serve.domain.asks import Watch
+from serve.domain.catalogue import ServedModels
+from serve.domain.errors import InvalidRequest
+from serve.domain.media import Making, MediaKind, SanitizedMedia
+from serve.domain.messages import Progress, SpeechRequest, Stage, ToolSpec
+from serve.domain.ports import SpeechGenerator
+from serve.domain.voices import AudioFormat
+from serve.media.audio_writers import whole_file
+from serve.media.intake import MediaIntake
+from serve.protocol.server_tools import SPEECH
+
+_USUAL_VOICE: Final = "alloy"
+_BYTES_PER_SAMPLE: Final = 2
+
+
+class Speaking:
+    """Speaks with the default voice model, or the one that the caller's options name."""
+
+    spec: Final = ToolSpec(
+        name=SPEECH,
+        description="Say a text aloud to the user. Call it when something is to be heard.",
+        parameters_json=(
+            '{"type":"object","properties":{"text":{"type":"string","minLength":1,'
+            '"maxLength":2000,"description":"What to say, word for word."}},'
+            '"required":["text"],"additionalProperties":false}'
+        ),
+    )
+    stage: Final = Stage.SPEAKING
+    node: Final = "SpeechGenerator"
+
+    def __init__(self, speech: SpeechGenerator, intake: MediaIntake, models: ServedModels) -> None:
+        self._speech = speech
+        self._intake = intake
+        self._models = models
+
+    async def run(self, asked: Asked, watch: Watch) -> Outcome:
+        """See ``ServerTool``."""
+        text = asked.text("text")
+        model = self._models.choose("speech_generator", asked.options.get("model")).name
+        voice = asked.options.get("voice") or _USUAL_VOICE
+        pcm, rate_hz = await self._say(SpeechRequest(text=text, model=model, voice=voice), watch)
+        media = await self._intake.keep_made(
+            asked.caller,
+            SanitizedMedia(
+                kind=MediaKind.AUDIO,
+                mime_type="audio/flac",
+                content=await asyncio.to_thread(whole_file, AudioFormat.FLAC, pcm, rate_hz),
+                duration_s=len(pcm) / _BYTES_PER_SAMPLE / rate_hz,
+            ),
+            Making(
+                action="c2pa.created",
+                model=model,
+                recipe={"text": text, "voice": voice, "response_id": asked.response_id},
+                parents=asked.media,
+            ),
+            filename="speech.flac",
+        )
+        return Outcome({"spoken": True}, media.asset_id)
+
+    async def _say(self, request: SpeechRequest, watch: Watch) -> tuple[bytes, int]:
+        pcm, rate_hz, n_said = bytearray(), 0, 0
+        async with aclosing(self._speech.speak(request)) as sentences:
+            async for sentence in sentences:
+                pcm += sentence.pcm
+                rate_hz = sentence.sample_rate_hz
+                n_said += len(sentence.text)
+                await watch(Progress(min(0.99, n_said / len(request.text)), sentence.text))
+        if not pcm:
+            raise InvalidRequest("there is nothing in this text that can be said")
+        return bytes(pcm), rate_hz
