@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ROOT := $(CURDIR)
-TEST_MODELS := minilm-l6-v2 vision-lite whisper-base qwen2.5-coder-0.5b-instruct smollm2-135m-instruct kokoro-82m
+TEST_MODELS := minilm-l6-v2 vision-lite whisper-base qwen2.5-coder-0.5b-instruct smollm2-135m-instruct kokoro-82m moderation-lite
 PYTHON_PATHS := serve deployments graphs tests benchmarks
 NODE := PATH="$(ROOT)/.venv/node:$$PATH"
 

@@ -16,6 +16,7 @@ from deployments.echo_generator import EchoGenerator
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
+from deployments.moderator import ModeratorReplica
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
@@ -25,6 +26,7 @@ from graphs.nodes import (
     GENERATOR,
     IMAGE_ENCODER,
     INGRESS,
+    MODERATOR,
     NODES,
     SPEECH_GENERATOR,
     TEXT_ENCODER,
@@ -79,6 +81,8 @@ def build(args: AppArgs) -> Application:
         partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
     )
     speech = _deployment(SPEECH_GENERATOR, SpeechGeneratorReplica).bind(speech_specs, models_dir)
+    moderator_spec = _chosen(models_of, args.moderator, Role.MODERATOR)
+    moderator = _deployment(MODERATOR, ModeratorReplica).bind(moderator_spec, models_dir)
     generators = {
         spec.name: _generator(index, spec, settings.generator_replicas).bind(
             spec,
@@ -91,7 +95,14 @@ def build(args: AppArgs) -> Application:
     models = ServedModels(
         tuple(
             _served(spec)
-            for spec in (*generator_specs, text_spec, image_spec, audio_spec, *speech_specs)
+            for spec in (
+                *generator_specs,
+                text_spec,
+                image_spec,
+                audio_spec,
+                *speech_specs,
+                moderator_spec,
+            )
         )
     )
     return _ingress(settings).bind(
@@ -100,6 +111,7 @@ def build(args: AppArgs) -> Application:
         audio=audio,
         speech=speech,
         document=document,
+        moderator=moderator,
         generators=generators,
         settings=settings,
         models=models,

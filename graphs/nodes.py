@@ -19,6 +19,7 @@ IMAGE_ENCODER = "ImageEncoder"
 AUDIO_ENCODER = "AudioEncoder"
 DOCUMENT_ENCODER = "DocumentEncoder"
 SPEECH_GENERATOR = "SpeechGenerator"
+MODERATOR = "Moderator"
 GENERATOR = "Generator"
 INGRESS = "Ingress"
 
@@ -116,6 +117,9 @@ NODES = {
     ),
     SPEECH_GENERATOR: NodeOptions(
         cpu_share=0.2, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
+    ),
+    MODERATOR: NodeOptions(
+        cpu_share=0.1, max_ongoing=16, max_queued=256, target_ongoing=8, environment=_ONE_THREAD
     ),
     GENERATOR: NodeOptions(
         cpu_share=0.5,

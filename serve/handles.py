@@ -27,6 +27,7 @@ from serve.domain.messages import (
     FilmStep,
     GenerationRequest,
     ImagePerception,
+    Judgement,
     Painted,
     PaintRequest,
     PaintStep,
@@ -224,6 +225,20 @@ class VideoGeneratorClient(_NodeClient):
     def film(self, request: FilmRequest) -> AsyncGenerator[FilmStep | Filmed, None]:
         """Make a clip."""
         return self._stream(self._streaming.film.remote(request))
+
+
+class ModeratorClient(_NodeClient):
+    """``domain.ports.Moderator``, answered by a deployment."""
+
+    async def judge_texts(self, texts: tuple[str, ...]) -> tuple[Judgement, ...]:
+        """Judge texts."""
+        answer: tuple[Judgement, ...] = await self._call(self._handle.judge_texts.remote(texts))
+        return answer
+
+    async def judge_picture(self, content: bytes) -> Judgement:
+        """Judge a picture."""
+        answer: Judgement = await self._call(self._handle.judge_picture.remote(content))
+        return answer
 
 
 class GeneratorClient(_NodeClient):

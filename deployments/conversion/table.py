@@ -30,6 +30,8 @@ def converter(name: str) -> Convert:
             from deployments.conversion.whisper import convert
         case "kokoro":
             from deployments.conversion.kokoro import convert
+        case "moderation":
+            from deployments.conversion.moderation import convert
         case _:
             raise KeyError(f"no converter {name!r}")
     return convert

@@ -47,6 +47,7 @@ class IngressNode:
         audio: DeploymentHandle[Any],
         document: DeploymentHandle[Any],
         speech: DeploymentHandle[Any],
+        moderator: DeploymentHandle[Any],
         generators: dict[str, DeploymentHandle[Any]],
         settings: Settings,
         models: ServedModels,
@@ -70,6 +71,7 @@ class IngressNode:
             audio=audio,
             document=document,
             speech=speech,
+            moderator=moderator,
             generators=generators,
         )
         app = ingress_app(handles, settings, models, metrics_dir=folder)

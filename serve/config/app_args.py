@@ -17,6 +17,7 @@ class AppArgs(BaseModel):
         default=(),
         description="The default one first. Empty: as POLYMODAL_SPEECH_GENERATORS says.",
     )
+    moderator: str | None = None
     generators: tuple[str, ...] = Field(
         default=(),
         description="The default one first. Empty: as POLYMODAL_GENERATORS says.",

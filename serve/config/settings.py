@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
+from serve.domain.moderation import ModerationRules
+
 PREFIX: Final = "POLYMODAL_"
 FILE_VARIABLE: Final = "POLYMODAL_SETTINGS_FILE"
 _MASK: Final = "***"
@@ -198,6 +200,25 @@ class Settings:
         metadata=_setting("Longest recording, seconds.", default=4 * 3600, minimum=1)
     )
     max_pages: int = field(metadata=_setting("Most pages of a document.", default=1000, minimum=1))
+    moderation_text: ModerationRules = field(
+        metadata=_setting(
+            "What follows from what is asked for: off, report or refuse, for all categories or "
+            "one by one, as in report,sexual/minors=refuse:0.5.",
+            default="report",
+        )
+    )
+    moderation_pictures: ModerationRules = field(
+        metadata=_setting(
+            "The same for pictures that are made or changed here; only 'sexual' is seen in them.",
+            default="sexual=refuse:0.8",
+        )
+    )
+    moderation_responses: bool = field(
+        metadata=_setting(
+            "Check what is written to text generators too, not only prompts for media.",
+            default="false",
+        )
+    )
     provenance_key: Path = field(
         metadata=_setting(
             "Private key (PEM, ES256) that signs generated media; made at the first start.",
@@ -426,6 +447,7 @@ _PARSERS: Final[Mapping[Any, Callable[[str], object]]] = {
     Path: _folder,
     tuple[str, ...]: _listed,
     ReplicaRange: _replica_range,
+    ModerationRules: ModerationRules.parse,
 }
 
 

@@ -62,6 +62,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class ContentPolicyViolation(InvalidRequest):
+    """What was asked for or made is not given out here; the message names the category."""
+
+    code = "content_policy_violation"
+
+
 class NotAuthenticated(PolymodalError):
     """No credentials, or wrong or expired ones."""
 

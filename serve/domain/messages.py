@@ -350,6 +350,16 @@ class Filmed:
     seconds: float
 
 
+# --- ingress -> Moderator ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Scores from 0 to 1 by category; a category that is not there was not looked for."""
+
+    scores: dict[str, float]
+
+
 # --- ingress -> Generator ---------------------------------------------------------------------
 
 

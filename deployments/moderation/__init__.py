@@ -1,0 +1,1 @@
+"""What texts and pictures are judged by."""
