@@ -17,6 +17,7 @@ from graphs.nodes import (
     DOCUMENT_ENCODER,
     GENERATOR,
     IMAGE_ENCODER,
+    IMAGE_GENERATOR,
     MODERATOR,
     SPEECH_GENERATOR,
     TEXT_ENCODER,
@@ -45,6 +46,7 @@ from serve.handles import (
     DocumentEncoderClient,
     GeneratorClient,
     ImageEncoderClient,
+    ImageGeneratorClient,
     ModeratorClient,
     SpeechGeneratorClient,
     TextEncoderClient,
@@ -108,6 +110,7 @@ class NodeHandles:
     image: DeploymentHandle[Any]
     audio: DeploymentHandle[Any]
     speech: DeploymentHandle[Any]
+    painter: DeploymentHandle[Any]
     document: DeploymentHandle[Any]
     moderator: DeploymentHandle[Any]
     generators: dict[str, DeploymentHandle[Any]]
@@ -140,6 +143,9 @@ class _Ports:
         self._sounds = AudioEncoderClient(handles.audio, node="audio encoder", timeout_s=timeout_s)
         self._documents = DocumentEncoderClient(
             handles.document, node="document encoder", timeout_s=timeout_s
+        )
+        self._painter = ImageGeneratorClient(
+            handles.painter, node="image generator", timeout_s=timeout_s
         )
         self._speech = SpeechGeneratorClient(
             handles.speech, node="speech generator", timeout_s=timeout_s
@@ -252,11 +258,13 @@ class _Ports:
                 perceiving=perceiver,
                 text_encoder=self._text,
                 speech=self._speech,
+                painter=self._painter,
                 graph=GraphPing(
                     {
                         TEXT_ENCODER: self._text.ping,
                         IMAGE_ENCODER: self._images.ping,
                         AUDIO_ENCODER: self._sounds.ping,
+                        IMAGE_GENERATOR: self._painter.ping,
                         SPEECH_GENERATOR: self._speech.ping,
                         DOCUMENT_ENCODER: self._documents.ping,
                         MODERATOR: self._moderator.ping,

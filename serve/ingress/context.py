@@ -18,6 +18,7 @@ from serve.domain.ports import (
     Assets,
     Conversations,
     IdempotencyKeys,
+    ImageGenerator,
     ObjectStore,
     ProvenanceReader,
     Responses,
@@ -66,6 +67,7 @@ class IngressPorts:
     perceiving: Perceiving
     text_encoder: TextEncoder
     speech: SpeechGenerator
+    painter: ImageGenerator
     graph: Graph
     idempotency_keys: IdempotencyKeys
     models: ServedModels

@@ -232,6 +232,13 @@ class SegmentView(BaseModel):
     text: str
 
 
+class SoundEventView(LabelView):
+    """A kind of sound between two times."""
+
+    start_s: float
+    end_s: float
+
+
 class AudioPerceptionView(BaseModel):
     """What a recording holds."""
 
@@ -240,6 +247,7 @@ class AudioPerceptionView(BaseModel):
     language: str
     segments: list[SegmentView]
     sound_tags: list[LabelView]
+    sound_events: list[SoundEventView]
 
 
 class ShotView(BaseModel):
@@ -337,6 +345,10 @@ def _audio_view(perception: AudioPerception) -> AudioPerceptionView:
             SegmentView(start_s=x.start_s, end_s=x.end_s, text=x.text) for x in perception.segments
         ],
         sound_tags=_labels(perception.sound_tags),
+        sound_events=[
+            SoundEventView(name=x.name, score=x.score, start_s=x.start_s, end_s=x.end_s)
+            for x in perception.sound_events
+        ],
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Query, UploadFile
+from fastapi import APIRouter, File, Path, Query, UploadFile
 from starlette.responses import Response
 
-from serve.domain.errors import NotFound
+from serve.domain.errors import InvalidRequest, NotFound
+from serve.domain.media import MediaKind
 from serve.domain.records import Page
 from serve.ingress.authentication import AssetCaller, Reader
 from serve.ingress.context import Ports
@@ -20,12 +21,19 @@ from serve.protocol.native import (
 
 router = APIRouter(prefix="/api/v1/assets", tags=["assets"])
 
+_FOR_KEEPS = {
+    "cache-control": "private, max-age=31536000, immutable",
+    "content-disposition": "inline",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "same-origin",
+}
+
 
 @router.post("")
 async def upload(
     ports: Ports, caller: AssetCaller, file: Annotated[UploadFile, File()]
 ) -> AssetView:
-    """Store a picture or a recording."""
+    """Store a medium of any kind that is taken."""
     media = await ports.intake.store(
         caller,
         await file.read(),
@@ -65,12 +73,27 @@ async def content(asset_id: str, ports: Ports, caller: Reader) -> Response:
     return Response(
         await ports.objects.get(media.storage_key),
         media_type=media.mime_type,
-        headers={
-            "cache-control": "private, max-age=31536000, immutable",
-            "content-disposition": "inline",
-            "content-security-policy": "default-src 'none'; sandbox",
-            "cross-origin-resource-policy": "same-origin",
-        },
+        headers=_FOR_KEEPS,
+    )
+
+
+@router.get("/{asset_id}/pages/{number}")
+async def page(
+    asset_id: str,
+    number: Annotated[int, Path(ge=1)],
+    ports: Ports,
+    caller: Reader,
+    side_px: Annotated[int, Query(ge=64, le=2048)] = 1280,
+) -> Response:
+    """A page of a document as PNG; its longer side has ``side_px`` pixels."""
+    media = await ports.assets.get(caller, asset_id)
+    if media.kind is not MediaKind.DOCUMENT:
+        raise InvalidRequest(f"{asset_id} is {media.kind.value}; only a document has pages")
+    document = await ports.objects.get(media.storage_key)
+    return Response(
+        await ports.pages.picture(document, number, side_px=side_px),
+        media_type="image/png",
+        headers=_FOR_KEEPS,
     )
 
 
