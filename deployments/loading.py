@@ -32,7 +32,8 @@ def model_dir(spec: ModelSpec, models_dir: Path) -> Path:
                 )
             return folder
         case SourceKind.PATH:
-            folder = Path(source.name)
+            # A relative one lies beside our own code.
+            folder = Path(__file__).parents[1] / source.name
             if not folder.is_dir():
                 raise ModelNotPrepared(f"the model {spec.name} needs the folder {folder}")
             return folder

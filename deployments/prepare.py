@@ -86,6 +86,8 @@ def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Manifest | Non
 
 
 def _is_here(spec: ModelSpec, models_dir: Path, report: Report) -> bool:
+    if spec.sources[0].kind is SourceKind.PATH:
+        return True
     manifest = current_manifest(spec, models_dir / spec.name) if spec.is_prepared else None
     if manifest is not None:
         report(f"{spec.name}: already here, {manifest.size_bytes / _MB:.0f} MB")

@@ -16,7 +16,9 @@ from deployments.echo_generator import EchoGenerator
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
+from deployments.image_generator import ImageGeneratorReplica
 from deployments.moderator import ModeratorReplica
+from deployments.painting.loading import load_painter
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
@@ -25,6 +27,7 @@ from graphs.nodes import (
     DOCUMENT_ENCODER,
     GENERATOR,
     IMAGE_ENCODER,
+    IMAGE_GENERATOR,
     INGRESS,
     MODERATOR,
     NODES,
@@ -53,6 +56,7 @@ def build(args: AppArgs) -> Application:
     text_spec = _chosen(models_of, args.text_encoder, Role.TEXT_ENCODER)
     image_spec = _chosen(models_of, args.image_encoder, Role.IMAGE_ENCODER)
     audio_spec = _chosen(models_of, args.audio_encoder, Role.AUDIO_ENCODER)
+    painter_spec = _chosen(models_of, args.image_generator, Role.IMAGE_GENERATOR)
     generator_specs = models_of.chosen(Role.GENERATOR, args.generators or settings.generators)
     speech_specs = models_of.chosen_or_all(
         Role.SPEECH_GENERATOR, args.speech_generators or settings.speech_generators
@@ -83,6 +87,9 @@ def build(args: AppArgs) -> Application:
     speech = _deployment(SPEECH_GENERATOR, SpeechGeneratorReplica).bind(speech_specs, models_dir)
     moderator_spec = _chosen(models_of, args.moderator, Role.MODERATOR)
     moderator = _deployment(MODERATOR, ModeratorReplica).bind(moderator_spec, models_dir)
+    painter = _deployment(IMAGE_GENERATOR, ImageGeneratorReplica).bind(
+        painter_spec, partial(load_painter, painter_spec, text_spec, models_dir), open_store
+    )
     generators = {
         spec.name: _generator(index, spec, settings.generator_replicas).bind(
             spec,
@@ -100,6 +107,7 @@ def build(args: AppArgs) -> Application:
                 text_spec,
                 image_spec,
                 audio_spec,
+                painter_spec,
                 *speech_specs,
                 moderator_spec,
             )
@@ -110,6 +118,7 @@ def build(args: AppArgs) -> Application:
         image=image,
         audio=audio,
         speech=speech,
+        painter=painter,
         document=document,
         moderator=moderator,
         generators=generators,

@@ -20,6 +20,7 @@ AUDIO_ENCODER = "AudioEncoder"
 DOCUMENT_ENCODER = "DocumentEncoder"
 SPEECH_GENERATOR = "SpeechGenerator"
 MODERATOR = "Moderator"
+IMAGE_GENERATOR = "ImageGenerator"
 GENERATOR = "Generator"
 INGRESS = "Ingress"
 
@@ -120,6 +121,10 @@ NODES = {
     ),
     MODERATOR: NodeOptions(
         cpu_share=0.1, max_ongoing=16, max_queued=256, target_ongoing=8, environment=_ONE_THREAD
+    ),
+    # Pictures share its steps, so many are welcome at once.
+    IMAGE_GENERATOR: NodeOptions(
+        cpu_share=0.3, max_ongoing=32, max_queued=128, target_ongoing=16, environment=_ONE_THREAD
     ),
     GENERATOR: NodeOptions(
         cpu_share=0.5,

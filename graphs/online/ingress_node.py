@@ -47,6 +47,7 @@ class IngressNode:
         audio: DeploymentHandle[Any],
         document: DeploymentHandle[Any],
         speech: DeploymentHandle[Any],
+        painter: DeploymentHandle[Any],
         moderator: DeploymentHandle[Any],
         generators: dict[str, DeploymentHandle[Any]],
         settings: Settings,
@@ -71,6 +72,7 @@ class IngressNode:
             audio=audio,
             document=document,
             speech=speech,
+            painter=painter,
             moderator=moderator,
             generators=generators,
         )

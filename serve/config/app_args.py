@@ -13,6 +13,7 @@ class AppArgs(BaseModel):
     text_encoder: str | None = Field(default=None, description="None: the profile's default.")
     image_encoder: str | None = None
     audio_encoder: str | None = None
+    image_generator: str | None = None
     speech_generators: tuple[str, ...] = Field(
         default=(),
         description="The default one first. Empty: as POLYMODAL_SPEECH_GENERATORS says.",

@@ -1,0 +1,1 @@
+"""Making pictures: models that denoise, one step for many pictures at once."""
