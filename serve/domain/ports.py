@@ -340,6 +340,26 @@ class RateDecision(Protocol):
         ...
 
 
+class RealtimeSessions(Protocol):
+    """What must outlive the connection of a live conversation, and secrets that open one."""
+
+    async def open(self, session_id: str) -> tuple[int, JsonObject | None]:
+        """Take the session over from whoever had it: the new term, and its state if it is kept."""
+        ...
+
+    async def save(self, session_id: str, term: int, state: JsonObject, *, ttl_s: int) -> bool:
+        """Keep the state for a while. False: another connection has taken the session over."""
+        ...
+
+    async def grant(self, secret_digest: bytes, what: JsonObject, *, ttl_s: int) -> None:
+        """Let a secret open sessions for a while; only its digest is kept."""
+        ...
+
+    async def granted(self, secret_digest: bytes) -> JsonObject | None:
+        """What the secret stands for, unless its time is over."""
+        ...
+
+
 class VectorIndex(Protocol):
     """Vectors by asset, one collection per encoder revision and owner."""
 

@@ -137,7 +137,7 @@ class SessionAudio(Wire):
     output: AudioOutput = AudioOutput()
 
 
-Modalities = Annotated[list[Literal["text", "audio"]], Field(min_length=1, max_length=1)]
+Modalities = tuple[Literal["text", "audio"]]
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
 OutputTokens = Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS)] | Literal["inf"]
 
@@ -150,7 +150,7 @@ class SessionConfig(Wire):
 
     type: Literal["realtime", "transcription"] = "realtime"
     model: str | None = None
-    output_modalities: Modalities = ["audio"]
+    output_modalities: Modalities = ("audio",)
     instructions: str = Field(default="", max_length=32_768)
     tools: list[FunctionTool] = Field(default_factory=list, max_length=128)
     tool_choice: ToolChoice = "auto"
