@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,8 @@ _FULL_SCALE: Final = 32768.0
 class SileroVoiceDetector:
     """``VoiceDetector``. The model is loaded when somebody first listens."""
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
+    def __init__(self, find_model: Callable[[], Path]) -> None:
+        self._find_model = find_model
 
     def listen(self) -> SileroVoiceListener:
         """See ``VoiceDetector``."""
@@ -31,7 +31,7 @@ class SileroVoiceDetector:
 
     @cached_property
     def _session(self) -> Any:
-        return open_session(self._model)
+        return open_session(self._find_model())
 
 
 class SileroVoiceListener:

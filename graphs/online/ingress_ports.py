@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
+from deployments.hearing.voice import SileroVoiceDetector
+from deployments.loading import model_dir
 from graphs.nodes import (
     AUDIO_ENCODER,
     DOCUMENT_ENCODER,
@@ -21,6 +24,7 @@ from graphs.nodes import (
     MODERATOR,
     SPEECH_GENERATOR,
     TEXT_ENCODER,
+    VIDEO_ENCODER,
 )
 from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
@@ -40,7 +44,7 @@ from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
 from serve.domain.media import MediaKind
 from serve.domain.moderation import ContentPolicy
-from serve.domain.perception import reading_revision
+from serve.domain.perception import reading_revision, watching_revision
 from serve.handles import (
     AudioEncoderClient,
     DocumentEncoderClient,
@@ -50,6 +54,7 @@ from serve.handles import (
     ModeratorClient,
     SpeechGeneratorClient,
     TextEncoderClient,
+    VideoEncoderClient,
 )
 from serve.ingress.app import create_app
 from serve.ingress.context import IngressLimits, IngressPorts
@@ -62,6 +67,8 @@ from serve.media.provenance import C2paProvenance
 from serve.media.sanitizer import SandboxedSanitizer
 from serve.media.signing_key import signing_identity
 from serve.observability.processes import this_process
+from serve.registry.catalog import catalog
+from serve.registry.specs import Role
 from serve.storage.chroma import ChromaVectorIndex
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.assets import PostgresAssets
@@ -72,6 +79,7 @@ from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from serve.storage.redis.rate_limits import RedisRateLimits
+from serve.storage.redis.realtime_sessions import RedisRealtimeSessions
 from serve.storage.redis.streams import RedisStreams
 
 _PING_TIMEOUT_S = 5.0
@@ -112,6 +120,7 @@ class NodeHandles:
     speech: DeploymentHandle[Any]
     painter: DeploymentHandle[Any]
     document: DeploymentHandle[Any]
+    video: DeploymentHandle[Any]
     moderator: DeploymentHandle[Any]
     generators: dict[str, DeploymentHandle[Any]]
 
@@ -141,6 +150,7 @@ class _Ports:
         self._text = TextEncoderClient(handles.text, node="text encoder", timeout_s=timeout_s)
         self._images = ImageEncoderClient(handles.image, node="image encoder", timeout_s=timeout_s)
         self._sounds = AudioEncoderClient(handles.audio, node="audio encoder", timeout_s=timeout_s)
+        self._videos = VideoEncoderClient(handles.video, node="video encoder", timeout_s=timeout_s)
         self._documents = DocumentEncoderClient(
             handles.document, node="document encoder", timeout_s=timeout_s
         )
@@ -187,12 +197,17 @@ class _Ports:
             perceiver = Perceiver(
                 images=self._images,
                 sounds=self._sounds,
+                videos=self._videos,
                 documents=self._documents,
                 cache=StoredPerceptionCache(redis, objects),
                 index=index,
                 revisions={
                     MediaKind.IMAGE: self._models.choose("image_encoder", None).revision,
                     MediaKind.AUDIO: self._models.choose("audio_encoder", None).revision,
+                    MediaKind.VIDEO: watching_revision(
+                        self._models.choose("image_encoder", None).revision,
+                        self._models.choose("audio_encoder", None).revision,
+                    ),
                     MediaKind.DOCUMENT: reading_revision(
                         self._models.choose("image_encoder", None).revision,
                         self._models.choose("text_encoder", None).revision,
@@ -258,6 +273,9 @@ class _Ports:
                 perceiving=perceiver,
                 text_encoder=self._text,
                 speech=self._speech,
+                transcriber=self._sounds,
+                voice_detector=SileroVoiceDetector(partial(_voice_model, settings, self._models)),
+                realtime=RedisRealtimeSessions(redis),
                 painter=self._painter,
                 graph=GraphPing(
                     {
@@ -267,6 +285,7 @@ class _Ports:
                         IMAGE_GENERATOR: self._painter.ping,
                         SPEECH_GENERATOR: self._speech.ping,
                         DOCUMENT_ENCODER: self._documents.ping,
+                        VIDEO_ENCODER: self._videos.ping,
                         MODERATOR: self._moderator.ping,
                         **{
                             f"{GENERATOR} {name}": client.ping
@@ -282,6 +301,13 @@ class _Ports:
                 models=self._models,
                 limits=self._limits,
             )
+
+
+def _voice_model(settings: Settings, models: ServedModels) -> Path:
+    """What hears whether somebody speaks lies beside the audio encoder's other models."""
+    name = models.choose("audio_encoder", None).name
+    spec = catalog(settings.profile).get(name, Role.AUDIO_ENCODER)
+    return model_dir(spec, settings.models_dir) / "hearing" / "silero_vad.onnx"
 
 
 def _bounds(settings: Settings) -> QueueBounds:

@@ -21,9 +21,12 @@ from serve.domain.ports import (
     ImageGenerator,
     ObjectStore,
     ProvenanceReader,
+    RealtimeSessions,
     Responses,
     SpeechGenerator,
     TextEncoder,
+    UtteranceTranscriber,
+    VoiceDetector,
 )
 from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
@@ -67,6 +70,9 @@ class IngressPorts:
     perceiving: Perceiving
     text_encoder: TextEncoder
     speech: SpeechGenerator
+    transcriber: UtteranceTranscriber
+    voice_detector: VoiceDetector
+    realtime: RealtimeSessions
     painter: ImageGenerator
     graph: Graph
     idempotency_keys: IdempotencyKeys

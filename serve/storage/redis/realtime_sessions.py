@@ -11,7 +11,7 @@ from serve.domain.records import JsonObject
 from serve.storage.redis.connection import redis_errors
 
 _SESSION_PREFIX: Final = "pm:rt:session:"
-_SECRET_PREFIX: Final = "pm:rt:secret:"
+_GRANT_PREFIX: Final = "pm:rt:secret:"
 # A session that was opened and never kept is nothing.
 _OPENED_TTL_S: Final = 60
 
@@ -56,13 +56,13 @@ class RedisRealtimeSessions:
         """See ``RealtimeSessions``."""
         with redis_errors():
             await self._client.set(
-                _SECRET_PREFIX + secret_digest.hex(), orjson.dumps(what), ex=ttl_s
+                _GRANT_PREFIX + secret_digest.hex(), orjson.dumps(what), ex=ttl_s
             )
 
     async def granted(self, secret_digest: bytes) -> JsonObject | None:
         """See ``RealtimeSessions``."""
         with redis_errors():
-            found = await self._client.get(_SECRET_PREFIX + secret_digest.hex())
+            found = await self._client.get(_GRANT_PREFIX + secret_digest.hex())
         if found is None:
             return None
         what: JsonObject = orjson.loads(found)
