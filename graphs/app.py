@@ -21,7 +21,9 @@ from deployments.moderator import ModeratorReplica
 from deployments.painting.loading import load_painter
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
+from deployments.video_encoder import VideoEncoderReplica
 from deployments.vision_tower import load_tower
+from deployments.watching.decoding import VideoDecoder
 from graphs.nodes import (
     AUDIO_ENCODER,
     DOCUMENT_ENCODER,
@@ -33,15 +35,16 @@ from graphs.nodes import (
     NODES,
     SPEECH_GENERATOR,
     TEXT_ENCODER,
+    VIDEO_ENCODER,
     generator_name,
 )
 from graphs.online.ingress_node import IngressNode, metrics_folder
-from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects
+from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects, media_limits
 from serve.config.app_args import AppArgs
 from serve.config.settings import ReplicaRange, Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
-from serve.domain.perception import reading_revision
-from serve.handles import ImageEncoderClient
+from serve.domain.perception import reading_revision, watching_revision
+from serve.handles import AudioEncoderClient, ImageEncoderClient
 from serve.registry.catalog import catalog
 from serve.registry.specs import ModelSpec, Registry, Role
 
@@ -84,6 +87,15 @@ def build(args: AppArgs) -> Application:
         image,
         partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
     )
+    video = _deployment(VIDEO_ENCODER, VideoEncoderReplica).bind(
+        watching_revision(image_spec.revision, audio_spec.revision),
+        open_store,
+        partial(VideoDecoder, media_limits(settings)),
+        image,
+        partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
+        audio,
+        partial(AudioEncoderClient, node="audio encoder", timeout_s=settings.node_timeout_s),
+    )
     speech = _deployment(SPEECH_GENERATOR, SpeechGeneratorReplica).bind(speech_specs, models_dir)
     moderator_spec = _chosen(models_of, args.moderator, Role.MODERATOR)
     moderator = _deployment(MODERATOR, ModeratorReplica).bind(moderator_spec, models_dir)
@@ -120,6 +132,7 @@ def build(args: AppArgs) -> Application:
         speech=speech,
         painter=painter,
         document=document,
+        video=video,
         moderator=moderator,
         generators=generators,
         settings=settings,

@@ -18,6 +18,7 @@ TEXT_ENCODER = "TextEncoder"
 IMAGE_ENCODER = "ImageEncoder"
 AUDIO_ENCODER = "AudioEncoder"
 DOCUMENT_ENCODER = "DocumentEncoder"
+VIDEO_ENCODER = "VideoEncoder"
 SPEECH_GENERATOR = "SpeechGenerator"
 MODERATOR = "Moderator"
 IMAGE_GENERATOR = "ImageGenerator"
@@ -114,6 +115,10 @@ NODES = {
     ),
     # It waits for the image encoder most of the time.
     DOCUMENT_ENCODER: NodeOptions(
+        cpu_share=0.1, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
+    ),
+    # It waits for the other encoders most of the time; what decodes are processes of its own.
+    VIDEO_ENCODER: NodeOptions(
         cpu_share=0.1, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
     ),
     SPEECH_GENERATOR: NodeOptions(

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from graphs.online.timeline import clock
 from serve.domain.messages import AudioPerception, DocumentPerception
+from serve.domain.timecode import clock
 
 # About 2000 tokens: room for a conversation around it in the smallest window that we serve.
 _MAX_CHARS = 8_000

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from serve.domain.messages import Shot, VideoPerception
+from serve.domain.timecode import clock, span
 
 # About 2000 tokens: room for a conversation around it in the smallest window that we serve.
 _MAX_CHARS = 6_000
@@ -40,17 +41,6 @@ def video_notes(video: VideoPerception, number: int) -> str:
         about += f" Only every {step}. moment is noted."
     told = "\n".join(line.text for line in sorted(lines, key=lambda line: line.start_s))
     return f"{about}\n{told}]\n"
-
-
-def clock(at_s: float) -> str:
-    """Minutes and seconds as a player shows them: 1:07."""
-    return f"{int(at_s) // 60}:{int(at_s) % 60:02d}"
-
-
-def span(start_s: float, end_s: float) -> str:
-    """From when to when, as a player shows it."""
-    start, end = clock(start_s), clock(end_s)
-    return start if start == end else f"{start}-{end}"
 
 
 def _seen(shots: Sequence[Shot]) -> list[_Line]:

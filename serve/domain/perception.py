@@ -26,6 +26,11 @@ def reading_revision(image_revision: str, text_revision: str) -> str:
     return f"pages-1-{_digest(image_revision, text_revision)[:12]}"
 
 
+def watching_revision(image_revision: str, audio_revision: str) -> str:
+    """Revision of the video encoder, which has no weights but those it asks."""
+    return f"shots-1-{_digest(image_revision, audio_revision)[:12]}"
+
+
 def _digest(*fields: str) -> str:
     hasher = hashlib.sha256()
     for value in fields:

@@ -1,0 +1,1 @@
+"""What watches a video: which moments are worth a look, and the process that decodes them."""
