@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TypeVar
 
 from serve.domain.asks import Perceived, Watch
-from serve.domain.errors import EngineDead, PolymodalError, UnsupportedMedia
+from serve.domain.errors import EngineDead, PolymodalError
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import Perception, Progress, TranscriptionOptions
 from serve.domain.perception import perception_key
@@ -39,7 +39,7 @@ class Perceiver:
         images: ImageEncoder,
         sounds: AudioEncoder,
         videos: VideoEncoder,
-        documents: DocumentEncoder | None = None,
+        documents: DocumentEncoder,
         cache: PerceptionCache,
         index: VectorIndex,
         revisions: dict[MediaKind, str],
@@ -111,8 +111,6 @@ class Perceiver:
             case MediaKind.VIDEO:
                 return await _watched(self._videos.perceive(media, options), watch)
             case MediaKind.DOCUMENT:
-                if self._documents is None:
-                    raise UnsupportedMedia("no model here reads documents")
                 return await _watched(self._documents.perceive(media), watch)
 
     async def _remember_vector(self, media: MediaRef, perception: Perception) -> None:

@@ -50,7 +50,13 @@ from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from serve.storage.redis.streams import RedisStreams
-from tests.fixtures.scripted import AlwaysOpen, NoIndex, ScriptedEars
+from tests.fixtures.scripted import (
+    AlwaysOpen,
+    NoIndex,
+    ScriptedEars,
+    ScriptedReader,
+    ScriptedWatcher,
+)
 
 # Ray, vLLM, torch and transformers warn about themselves while they load and run.
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
@@ -186,9 +192,11 @@ async def runs(
             perceiving=Perceiver(
                 images=images,
                 sounds=ScriptedEars(),
+                videos=ScriptedWatcher(),
+                documents=ScriptedReader(),
                 cache=StoredPerceptionCache(redis, objects),
                 index=NoIndex(),
-                revisions={MediaKind.IMAGE: _EYES.revision, MediaKind.AUDIO: "ears"},
+                revisions={MediaKind.IMAGE: _EYES.revision},
             ),
             images=images,
             generators={"tiny-vision": generator},
