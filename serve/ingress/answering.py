@@ -28,6 +28,7 @@ from serve.protocol.items import (
     InputItem,
     MediaPart,
     as_items,
+    item_texts,
     kept_items,
     media_parts,
 )
@@ -91,6 +92,9 @@ async def prepare(
     """
     model = ports.models.choose("generator", body.model).name
     items = as_items(body.input)
+    if ports.moderation.covers_responses:
+        asked = "\n".join(text for item in items for text in item_texts(item))
+        await ports.moderation.check_text(asked, param="input")
     draft = replace(to_ask(body, model=model, items=()), demand=demand_of(body, items))
     try:
         ticket = ports.admission.admit(caller, draft)
