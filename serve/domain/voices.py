@@ -1,11 +1,39 @@
-"""The voices there are, and which one a client means."""
+"""The voices there are, which one a client means, and as what their sound is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 from serve.domain.errors import InvalidRequest
+
+
+class AudioFormat(StrEnum):
+    """How sound is written. PCM: signed 16-bit little-endian mono at 24 kHz, bare."""
+
+    MP3 = "mp3"
+    OPUS = "opus"
+    AAC = "aac"
+    FLAC = "flac"
+    WAV = "wav"
+    PCM = "pcm"
+
+    @property
+    def mime_type(self) -> str:
+        """As HTTP names it."""
+        return _MIME_TYPES[self]
+
+
+_MIME_TYPES: Final = {
+    AudioFormat.MP3: "audio/mpeg",
+    AudioFormat.OPUS: "audio/ogg",
+    AudioFormat.AAC: "audio/aac",
+    AudioFormat.FLAC: "audio/flac",
+    AudioFormat.WAV: "audio/wav",
+    AudioFormat.PCM: "audio/pcm",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

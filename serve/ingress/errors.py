@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 SERVED = (
     "models, responses (create, retrieve, cancel, delete, input_items), conversations and their "
-    "items, chat/completions, embeddings, audio/transcriptions"
+    "items, chat/completions, embeddings, audio/transcriptions, audio/speech"
 )
 
 
