@@ -37,10 +37,12 @@ from serve.domain.messages import (
     ImagePerception,
     LogEntry,
     NativeMediaPart,
+    Progress,
     Queued,
     RoundStarted,
     Stage,
     StageFinished,
+    StageProgress,
     StageStarted,
     ToolAnswered,
     ToolCall,
@@ -72,6 +74,14 @@ _LAST_BACKOFF_S = 2.0
 _LOOK_AGAIN_S = 0.1
 # The generator's last word is on its way when its call returns.
 _LAST_WORD_S = 5.0
+
+# How each kind is perceived: the stage that people see, the span in the trace, and the node.
+_SENSES = {
+    MediaKind.IMAGE: (Stage.LOOKING, "look", "ImageEncoder"),
+    MediaKind.AUDIO: (Stage.LISTENING, "listen", "AudioEncoder"),
+    MediaKind.VIDEO: (Stage.WATCHING, "watch", "VideoEncoder"),
+    MediaKind.DOCUMENT: (Stage.READING, "read", "DocumentEncoder"),
+}
 
 
 class ResponseMaker:
@@ -235,12 +245,17 @@ class ResponseMaker:
             raise failed.exceptions[0] from None
 
     async def _see(self, run: ActiveRun, medium: MediaRef, told: EventWriter | None) -> Seen:
+        stage, span, node = _SENSES[medium.kind]
         picture = medium.kind is MediaKind.IMAGE
-        stage = Stage.LOOKING if picture else Stage.LISTENING
-        node = "ImageEncoder" if picture else "AudioEncoder"
+
+        async def watch(step: Progress) -> None:
+            if told:
+                event = StageProgress(stage, medium.asset_id, step.done, step.note, time.time())
+                await told.write(event)
+
         if told:
             await told.write(StageStarted(stage, medium.asset_id, time.time()))
-        with run.clock.span("look" if picture else "listen", node) as attributes:
+        with run.clock.span(span, node) as attributes:
             attributes["asset_id"] = medium.asset_id
             if picture and self._ports.models[run.ask.model].sees_pictures:
                 attributes["way"] = "features"
@@ -250,7 +265,9 @@ class ResponseMaker:
                 seen: Seen = NativeMediaPart(medium, features)
                 cache = ""
             else:
-                perceived = await _outliving(lambda: self._ports.perceiving.perceive(medium))
+                perceived = await _outliving(
+                    lambda: self._ports.perceiving.perceive(medium, watch=watch)
+                )
                 cache = "hit" if perceived.cache_hit else "miss"
                 attributes["way"] = "grounded text"
                 attributes["cache"] = cache

@@ -12,7 +12,13 @@ from typing import TypeVar
 from serve.domain.asks import Perceived, Watch
 from serve.domain.errors import EngineDead, PolymodalError
 from serve.domain.media import MediaKind, MediaRef
-from serve.domain.messages import Perception, Progress, TranscriptionOptions
+from serve.domain.messages import (
+    DocumentPerception,
+    Perception,
+    Progress,
+    TranscriptionOptions,
+    VideoPerception,
+)
 from serve.domain.perception import perception_key
 from serve.domain.ports import (
     AudioEncoder,
@@ -26,6 +32,9 @@ from serve.observability.metrics import PERCEPTIONS
 
 _log = logging.getLogger(__name__)
 
+
+# Shots of one video may be all that is near.
+_PARTS_PER_HIT = 4
 
 P = TypeVar("P", bound=Perception)
 
@@ -82,13 +91,13 @@ class Perceiver:
         """Assets whose perceptions lie nearest, best first, of every kind."""
         found = await asyncio.gather(
             *(
-                self._index.nearest(revision, owner_id, vector, n)
+                self._index.nearest(revision, owner_id, vector, n * _PARTS_PER_HIT)
                 for revision in dict.fromkeys(self._revisions.values())
             )
         )
         best: dict[str, float] = {}
-        for asset_id, score in sorted(chain.from_iterable(found), key=lambda hit: -hit[1]):
-            best.setdefault(asset_id, score)
+        for found_id, score in sorted(chain.from_iterable(found), key=lambda hit: -hit[1]):
+            best.setdefault(found_id.partition("#")[0], score)
         return tuple(best.items())[:n]
 
     async def forget(self, media: MediaRef) -> None:
@@ -117,7 +126,11 @@ class Perceiver:
         # Search may lag behind: it is rebuilt from perceptions, an answer must not wait for it.
         try:
             await self._index.upsert(
-                self._revisions[media.kind], media.owner_id, media.asset_id, perception.vector
+                self._revisions[media.kind],
+                media.owner_id,
+                media.asset_id,
+                perception.vector,
+                parts=_parts(perception),
             )
         except PolymodalError as error:
             _log.warning("vector not indexed", extra={"code": error.code})
@@ -135,6 +148,20 @@ class Perceiver:
                 del self._encoding[key]
             else:
                 self._encoding[key] = (lock, waiting - 1)
+
+
+def _parts(perception: Perception) -> dict[str, tuple[float, ...]]:
+    """What is found by itself, by a URL fragment that leads there.
+
+    Source: https://www.w3.org/TR/media-frags/ (t), RFC 8118 (page).
+    """
+    match perception:
+        case VideoPerception():
+            return {f"t={shot.start_s:.2f}": shot.vector for shot in perception.shots}
+        case DocumentPerception():
+            return {f"page={page.number}": page.vector for page in perception.pages}
+        case _:
+            return {}
 
 
 async def _watched(steps: AsyncGenerator[Progress | P, None], watch: Watch | None) -> P:

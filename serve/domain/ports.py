@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -364,19 +364,28 @@ class VectorIndex(Protocol):
     """Vectors by asset, one collection per encoder revision and owner."""
 
     async def upsert(
-        self, collection: str, owner_id: str, asset_id: str, vector: Sequence[float]
+        self,
+        collection: str,
+        owner_id: str,
+        asset_id: str,
+        vector: Sequence[float],
+        *,
+        parts: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        """Insert or replace."""
+        """Insert or replace. ``parts`` of the asset have vectors of their own, by name."""
         ...
 
     async def nearest(
         self, collection: str, owner_id: str, vector: Sequence[float], n: int
     ) -> tuple[tuple[str, float], ...]:
-        """``(asset_id, cosine similarity)``, best first, of this owner only."""
+        """``(asset_id, cosine similarity)``, best first, of this owner only.
+
+        A part is found as ``asset_id#name``.
+        """
         ...
 
     async def delete(self, collection: str, owner_id: str, asset_id: str) -> None:
-        """Remove; absent is fine."""
+        """Remove with all parts; absent is fine."""
         ...
 
     async def ping(self) -> None:

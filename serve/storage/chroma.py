@@ -8,7 +8,7 @@ that we would have to turn off.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self, TypeVar
 
 import httpx
@@ -18,6 +18,7 @@ from serve.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 
 _COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 _MAX_CACHED_IDS = 10_000
+_ASSET = "asset"
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -56,10 +57,22 @@ class ChromaVectorIndex:
         await self.aclose()
 
     async def upsert(
-        self, collection: str, owner_id: str, asset_id: str, vector: Sequence[float]
+        self,
+        collection: str,
+        owner_id: str,
+        asset_id: str,
+        vector: Sequence[float],
+        *,
+        parts: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """See ``VectorIndex``. Raises ``InvalidRequest`` for a vector of another length."""
-        body = {"ids": [asset_id], "embeddings": [list(vector)]}
+        vectors = {asset_id: vector}
+        vectors |= {f"{asset_id}#{name}": part for name, part in (parts or {}).items()}
+        body: dict[str, object] = {
+            "ids": list(vectors),
+            "embeddings": [list(each) for each in vectors.values()],
+            "metadatas": [{_ASSET: asset_id} for _ in vectors],
+        }
         name = _collection_name(collection, owner_id)
         try:
             await self._post(f"{await self._create(name)}/upsert", body)
@@ -86,10 +99,11 @@ class ChromaVectorIndex:
         )
 
     async def delete(self, collection: str, owner_id: str, asset_id: str) -> None:
-        """Remove; absent is fine."""
+        """Remove with all parts; absent is fine."""
         name = _collection_name(collection, owner_id)
         try:
-            await self._post(f"{await self._find(name)}/delete", {"ids": [asset_id]})
+            found = await self._find(name)
+            await self._post(f"{found}/delete", {"where": {_ASSET: asset_id}})
         except NotFound:
             self._ids.pop(name, None)
 
