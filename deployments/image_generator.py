@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import PIL.Image
 
+from deployments.vision.pictures import decode_picture
 from serve.domain.errors import BrokenMedia, InvalidRequest
 from serve.domain.messages import Painted, PaintRequest, PaintStep
 
@@ -107,9 +108,9 @@ class ImageGeneratorReplica:
         started_s = time.monotonic()
         sketch = Sketch()
         if source is not None:
-            sketch.source = _decoded(source, "image").convert("RGB")
+            sketch.source = decode_picture(source)
         if mask is not None:
-            sketch.mask = _to_paint(_decoded(mask, "mask"))
+            sketch.mask = _to_paint(mask)
             if sketch.source is None or sketch.mask.size != sketch.source.size:
                 raise InvalidRequest("the mask must be of the picture's size", param="mask")
         canvas = self._painter.begin(request, sketch)
@@ -165,20 +166,15 @@ def _previewed(canvas: Canvas) -> frozenset[int]:
     return frozenset(canvas.done + left * (k + 1) // (n_shown + 1) for k in range(n_shown))
 
 
-def _decoded(content: bytes, param: str) -> PIL.Image.Image:
-    try:
-        with PIL.Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as opened:
-            opened.load()
-            return opened.copy()
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as exc:
-        raise BrokenMedia("the picture cannot be decoded", param=param) from exc
-
-
-def _to_paint(mask: PIL.Image.Image) -> PIL.Image.Image:
+def _to_paint(content: bytes) -> PIL.Image.Image:
     """255 where the mask is transparent."""
-    if "A" not in mask.getbands():
-        raise InvalidRequest(
-            "the mask has no transparent part; send a PNG that is transparent where to paint",
-            param="mask",
-        )
-    return mask.getchannel("A").point(lambda alpha: 255 - alpha)
+    try:
+        with PIL.Image.open(io.BytesIO(content), formats=("PNG",)) as mask:
+            if "A" in mask.getbands():
+                return mask.getchannel("A").point(lambda alpha: 255 - alpha)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as exc:
+        raise BrokenMedia("the mask cannot be decoded", param="mask") from exc
+    raise InvalidRequest(
+        "the mask has no transparent part; send a PNG that is transparent where to paint",
+        param="mask",
+    )

@@ -86,25 +86,25 @@ class EmojiPainter:
         start(canvas, request.strength)
         return canvas
 
-    @torch.inference_mode()
     def step(self, canvases: Sequence[Canvas]) -> None:
         """See ``Painter``."""
         guided = [canvas for canvas in canvases if canvas.guidance != 1.0]
         sigmas = [float(canvas.scheduler.sigmas[canvas.done]) for canvas in (*canvases, *guided)]
         words = [canvas.condition for canvas in canvases]
         away = [canvas.condition for canvas in guided]
-        velocities = self._model(
-            torch.cat([canvas.latents for canvas in (*canvases, *guided)]),
-            torch.tensor(sigmas),
-            torch.cat([*(one.prompt for one in words), *(one.negative for one in away)]),
-            torch.tensor([*(True for _ in words), *(one.has_negative for one in away)]),
-        )
+        with torch.inference_mode():
+            velocities = self._model(
+                torch.cat([canvas.latents for canvas in (*canvases, *guided)]),
+                torch.tensor(sigmas),
+                torch.cat([*(one.prompt for one in words), *(one.negative for one in away)]),
+                torch.tensor([*(True for _ in words), *(one.has_negative for one in away)]),
+            )
         unguided = dict(zip(map(id, guided), velocities[len(canvases) :].split(1), strict=True))
         for canvas, sigma, wanted in zip(canvases, sigmas, velocities.split(1), strict=False):
             away_from = unguided.get(id(canvas), wanted)
             velocity = away_from + canvas.guidance * (wanted - away_from)
             # Guidance must not lead out of what pixels can show.
-            canvas.clean = (canvas.latents - sigma * velocity).clamp(-1, 1)
+            canvas.clean = (canvas.latents - max(sigma, MIN_SIGMA) * velocity).clamp(-1, 1)
             canvas.advance((canvas.latents - canvas.clean) / max(sigma, MIN_SIGMA))
 
     def picture(self, canvas: Canvas) -> PIL.Image.Image:

@@ -121,7 +121,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = rate * full
         loss = self._loss()
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer, _ in self._optimizers:
             optimizer.step()
@@ -143,11 +143,13 @@ class Training:
         errors = (clean.float() - pictures).square().mean(dim=(1, 2, 3))
         return (errors / sigmas.clamp_min(_WEIGHT_FROM_SIGMA).square()).mean()
 
-    @torch.no_grad()
     def _follow(self) -> None:
         keep = min(_EMA, (1 + self.steps) / (10 + self.steps))
-        means, newest = list(self.average.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(means, newest, 1 - keep)
+        with torch.no_grad():
+            for mean, newest in zip(
+                self.average.parameters(), self.model.parameters(), strict=True
+            ):
+                mean.lerp_(newest, 1 - keep)
 
     def save(self, folder: Path) -> None:
         """Everything to go on with, and the averaged weights in the layout of diffusers."""

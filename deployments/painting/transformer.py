@@ -27,7 +27,7 @@ class EmojiFlowTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc] # unt
     ``sentence_dim`` is the length of the unit vectors that describe the picture.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: int = 64,
@@ -96,7 +96,7 @@ class EmojiFlowTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc] # unt
         return functional.fold(pixels, whole, 2 * size, stride=size, padding=size // 2)
 
 
-class _Block(nn.Module):
+class _Block(nn.Module):  # type: ignore[misc] # torch is untyped here
     """Attention and a perceptron; the condition scales and shifts what they read and write."""
 
     def __init__(self, hidden_size: int, n_heads: int) -> None:
