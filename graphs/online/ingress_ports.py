@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from deployments.hearing.voice import SileroVoiceDetector
-from deployments.loading import model_dir
 from graphs.nodes import (
     AUDIO_ENCODER,
     DOCUMENT_ENCODER,
@@ -305,6 +304,9 @@ class _Ports:
 
 def _voice_model(settings: Settings, models: ServedModels) -> Path:
     """What hears whether somebody speaks lies beside the audio encoder's other models."""
+    # Only who talks live needs it, and it imports much.
+    from deployments.loading import model_dir
+
     name = models.choose("audio_encoder", None).name
     spec = catalog(settings.profile).get(name, Role.AUDIO_ENCODER)
     return model_dir(spec, settings.models_dir) / "hearing" / "silero_vad.onnx"

@@ -11,7 +11,6 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from serve.domain.errors import InvalidRequest, MalformedJson, PolymodalError
-from serve.domain.messages import ToolSpec
 from serve.domain.realtime import WireFormat
 from serve.domain.records import JsonObject
 from serve.protocol.errors import render_error
@@ -211,18 +210,6 @@ def check_tool_choice(choice: ToolChoice, tools: list[FunctionTool]) -> None:
     if choice == "required" and not names:
         msg = "tool_choice 'required' needs tools"
         raise ValueError(msg)
-
-
-def tool_specs(tools: list[FunctionTool]) -> tuple[ToolSpec, ...]:
-    """Tools as the generator gets them."""
-    return tuple(
-        ToolSpec(
-            name=tool.name,
-            description=tool.description or "",
-            parameters_json=orjson.dumps(tool.parameters or {"type": "object"}).decode(),
-        )
-        for tool in tools
-    )
 
 
 def wire_format(form: PcmFormat | CompandedFormat) -> WireFormat:

@@ -122,8 +122,8 @@ class AnswerEvents:
         return self._of(item, "response.output_audio.delta", content_index=0, delta=delta)
 
     def spoken(self, *, status: str = "completed") -> Iterator[JsonObject]:
-        """All sound of the text that is closed has been sent."""
-        while self._to_say:
+        """All sound of the first text that is closed has been sent."""
+        if self._to_say:
             item = self._to_say.pop(0)
             yield self._of(item, "response.output_audio.done", content_index=0)
             yield from self._part_done(item, status)
@@ -149,7 +149,8 @@ class AnswerEvents:
     def cut(self, reason: CutReason, usage: Usage) -> Iterator[JsonObject]:
         """It was stopped on the way."""
         yield from self._close("incomplete")
-        yield from self.spoken(status="incomplete")
+        while self._to_say:
+            yield from self.spoken(status="incomplete")
         yield self._done({"type": "cancelled", "reason": reason}, usage)
 
     # --- items --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ An item's body is what the client sees; ``file_id`` in it is ours. Media are ass
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from serve.domain.ids import new_id
@@ -27,8 +27,12 @@ from serve.protocol.realtime import (
 
 @dataclass(frozen=True, slots=True)
 class SpokenPiece:
-    """Words that were sent as sound, and when they sound: milliseconds from the item's start."""
+    """Words that were sent as sound, and when they sound: milliseconds from the item's start.
 
+    ``sentence`` counts the sentences of the response.
+    """
+
+    sentence: int
     text: str
     start_ms: float
     end_ms: float
@@ -140,15 +144,6 @@ def _heard(part: JsonObject) -> JsonObject | None:
     }
 
 
-def unheard(body: JsonObject) -> tuple[str, ...]:
-    """Assets of an item's recordings whose words nobody has written down yet."""
-    return tuple(
-        part["file_id"]
-        for part in body.get("content", ())
-        if part["type"] == "input_audio" and part["transcript"] is None and part["file_id"]
-    )
-
-
 def truncated(spoken: Sequence[SpokenPiece], audio_end_ms: float) -> list[SpokenPiece]:
     """What sounded until then; of the piece in which it stopped, as many words as fit."""
     heard: list[SpokenPiece] = []
@@ -161,7 +156,7 @@ def truncated(spoken: Sequence[SpokenPiece], audio_end_ms: float) -> list[Spoken
         words = piece.text.split()
         said = words[: int(len(words) * max(0.0, part))]
         if said:
-            heard.append(SpokenPiece(" ".join(said), piece.start_ms, audio_end_ms))
+            heard.append(replace(piece, text=" ".join(said), end_ms=audio_end_ms))
         break
     return heard
 

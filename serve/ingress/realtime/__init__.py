@@ -1,0 +1,1 @@
+"""Live conversations: one module per thing that happens beside the others."""

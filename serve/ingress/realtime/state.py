@@ -1,0 +1,187 @@
+"""What a live conversation is between two connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+from serve.domain.errors import InvalidRequest, NotFound
+from serve.domain.ids import new_id
+from serve.domain.realtime import WireFormat
+from serve.domain.records import Caller, Item, JsonObject, Scope
+from serve.protocol.realtime import SessionConfig
+from serve.protocol.realtime_answer import AnswerPlan
+from serve.protocol.realtime_items import SpokenPiece, prompt_item, truncated
+
+_FIRST = "root"
+_MAX_ITEMS = 1000
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Items in order. ``spoken``: what of each was sent as sound.
+
+    An item's ``version`` is the number of the session's event that told its last change.
+    """
+
+    id: str = field(default_factory=lambda: new_id("conv"))
+    _items: dict[str, JsonObject] = field(default_factory=dict)
+    _versions: dict[str, int] = field(default_factory=dict)
+    spoken: dict[str, list[SpokenPiece]] = field(default_factory=dict)
+
+    def put(self, body: JsonObject, version: int, *, after: str | None = None) -> str | None:
+        """Replace the item of this id in its place, or add it. Returns what stands before it.
+
+        ``after``: an item's id, or "root" for the beginning; None for the end.
+        Raises ``InvalidRequest`` when there is no such item, or too many.
+        """
+        item_id = body["id"]
+        if item_id not in self._items and len(self._items) >= _MAX_ITEMS:
+            raise InvalidRequest(f"a session holds {_MAX_ITEMS} items; delete some", param="item")
+        is_moved = after is not None and item_id not in self._items
+        if is_moved and after != _FIRST:
+            self.get(after or "", param="previous_item_id")
+        self._items[item_id] = body
+        self._versions[item_id] = version
+        if is_moved:
+            self._move(item_id, after)
+        return self.before(item_id)
+
+    def _move(self, item_id: str, after: str | None) -> None:
+        order = [each for each in self._items if each != item_id]
+        order.insert(0 if after == _FIRST else order.index(after or "") + 1, item_id)
+        self._items = {each: self._items[each] for each in order}
+
+    def before(self, item_id: str) -> str | None:
+        """The id of the item before this one."""
+        order = list(self._items)
+        place = order.index(item_id)
+        return order[place - 1] if place else None
+
+    def has(self, item_id: str) -> bool:
+        """Whether there is such an item."""
+        return item_id in self._items
+
+    def get(self, item_id: str, *, param: str = "item_id") -> JsonObject:
+        """The item. Raises ``NotFound``."""
+        try:
+            return self._items[item_id]
+        except KeyError:
+            raise NotFound(f"no item {item_id!r} in this session", param=param) from None
+
+    def delete(self, item_id: str) -> None:
+        """Forget it. Raises ``NotFound``."""
+        self.get(item_id)
+        del self._items[item_id], self._versions[item_id]
+        self.spoken.pop(item_id, None)
+
+    def truncate(self, item_id: str, audio_end_ms: int, version: int) -> None:
+        """Keep what was heard of what the assistant said. Raises ``InvalidRequest``."""
+        body = self.get(item_id)
+        spoken = self.spoken.get(item_id, [])
+        length_ms = spoken[-1].end_ms if spoken else 0.0
+        if audio_end_ms > length_ms + 1:
+            raise InvalidRequest(
+                f"the item has {length_ms:.0f} ms of sound, audio_end_ms is {audio_end_ms}",
+                param="audio_end_ms",
+            )
+        kept = truncated(spoken, audio_end_ms)
+        text = " ".join(piece.text for piece in kept)
+        part = {**body["content"][0], "transcript": text}
+        self.spoken[item_id] = kept
+        self.put({**body, "content": [part]}, version)
+
+    def since(self, version: int) -> Iterator[JsonObject]:
+        """Items that changed after that event."""
+        return (body for key, body in self._items.items() if self._versions[key] > version)
+
+    def prompt(self) -> tuple[Item, ...]:
+        """The conversation as the generator's graph takes it."""
+        return prompt_items(self._items.values())
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {
+            "id": self.id,
+            "items": [[body, self._versions[key]] for key, body in self._items.items()],
+            "spoken": {
+                key: [piece.to_json() for piece in pieces] for key, pieces in self.spoken.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, kept: JsonObject) -> Self:
+        """What ``to_json`` gave."""
+        return cls(
+            id=kept["id"],
+            _items={body["id"]: body for body, _ in kept["items"]},
+            _versions={body["id"]: version for body, version in kept["items"]},
+            spoken={
+                key: [SpokenPiece(**piece) for piece in pieces]
+                for key, pieces in kept["spoken"].items()
+            },
+        )
+
+
+def prompt_items(bodies: Iterable[JsonObject]) -> tuple[Item, ...]:
+    """Items as the generator's graph takes them, without those that say nothing."""
+    return tuple(item for body in bodies if (item := prompt_item(body)) is not None)
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionState:
+    """A session. ``token_digest`` is of the secret with which its client may come back.
+
+    ``running``: the response that is being delivered. ``due``: a turn was heard that is yet to be
+    answered. ``ended``: the last ``response.done`` and its event's number.
+    """
+
+    id: str
+    caller: Caller
+    token_digest: str
+    config: SessionConfig
+    conversation: Conversation = field(default_factory=Conversation)
+    n_events: int = 0
+    running: AnswerPlan | None = None
+    due: bool = False
+    ended: tuple[int, JsonObject] | None = None
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {
+            "id": self.id,
+            "user_id": self.caller.user_id,
+            "scopes": sorted(self.caller.scopes),
+            "key_id": self.caller.key_id,
+            "token_digest": self.token_digest,
+            "config": self.config.model_dump(mode="json"),
+            "conversation": self.conversation.to_json(),
+            "n_events": self.n_events,
+            "running": asdict(self.running) if self.running else None,
+            "due": self.due,
+            "ended": self.ended,
+        }
+
+    @classmethod
+    def from_json(cls, kept: JsonObject) -> Self:
+        """What ``to_json`` gave."""
+        running = kept["running"]
+        if running is not None:
+            running = AnswerPlan(**{**running, "format": WireFormat(running["format"])})
+        ended = kept["ended"]
+        return cls(
+            id=kept["id"],
+            caller=Caller(
+                user_id=kept["user_id"],
+                scopes=frozenset(Scope(scope) for scope in kept["scopes"]),
+                key_id=kept["key_id"],
+            ),
+            token_digest=kept["token_digest"],
+            config=SessionConfig.model_validate(kept["config"]),
+            conversation=Conversation.from_json(kept["conversation"]),
+            n_events=kept["n_events"],
+            running=running,
+            due=kept["due"],
+            ended=(ended[0], ended[1]) if ended else None,
+        )
