@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deployments.hearing.recording import SAMPLE_RATE_HZ, decode_recording
+from deployments.hearing.listening import Listening
+from deployments.hearing.recording import as_samples
 from deployments.hearing.sounds import SoundTagger
-from deployments.hearing.speech import SpeechFinder
-from deployments.hearing.transcriber import Transcriber, Transcription
+from deployments.hearing.transcriber import Transcriber
+from deployments.hearing.voice import SileroVoiceDetector
 from deployments.loading import model_dir
 from deployments.sentences import SentenceModel
+from serve.domain.errors import EngineDead
 from serve.domain.media import MediaRef
-from serve.domain.messages import AudioPerception, Label, Transcript, TranscriptionOptions
+from serve.domain.messages import AudioPerception, Heard, Transcript, TranscriptionOptions
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from serve.domain.ports import ObjectStore
     from serve.registry.specs import ModelSpec
 
-_FULL_SCALE = 32768.0
-_SILENCE = Transcription(segments=(), language="", language_probability=0.0)
-
 
 class AudioEncoderReplica:
-    """Listens to one recording at a time; others wait, and Serve adds replicas.
+    """Listens to recordings in turns of some seconds, so that a short one never waits for hours.
 
     Args:
         spec: The models that listen.
@@ -48,7 +50,7 @@ class AudioEncoderReplica:
         folder = model_dir(spec, models_dir)
         self._spec = spec
         self._store = open_store()
-        self._speech = SpeechFinder(folder / "hearing" / "silero_vad.onnx")
+        self._voices = SileroVoiceDetector(lambda: folder / "hearing" / "silero_vad.onnx")
         self._sounds = SoundTagger(folder / "hearing")
         self._transcriber = Transcriber(folder)
         self._sentences = SentenceModel(
@@ -59,17 +61,48 @@ class AudioEncoderReplica:
         # Somebody waits for an answer: not behind whole recordings.
         self._turns = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turns")
 
-    async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
-        """Hear everything there is to hear. Without speech, ``segments`` is empty.
+    async def listen(
+        self, media: MediaRef, options: TranscriptionOptions
+    ) -> AsyncGenerator[Heard, None]:
+        """Segments as they are heard, progress, and last all there is to hear.
+
+        Closing it ends the work behind the window that is being heard.
 
         Raises:
             BrokenMedia: The recording cannot be decoded or holds no sound.
             InvalidRequest: The model does not know the language asked for.
         """
         self._transcriber.check(options)
-        content = await self._store.get(media.storage_key)
+        listening = Listening(
+            voices=self._voices,
+            sounds=self._sounds,
+            transcriber=self._transcriber,
+            sentences=self._sentences,
+            options=options,
+            duration_s=media.duration_s,
+        )
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._listen, content, options)
+        with await self._spooled(media) as recording:
+            steps = listening.hear(recording)
+            try:
+                while (
+                    step := await loop.run_in_executor(self._worker, next, steps, None)
+                ) is not None:
+                    yield step
+            finally:
+                # Behind a step that is still being made for nobody.
+                await loop.run_in_executor(self._worker, steps.close)
+
+    async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
+        """Hear everything there is to hear. Without speech, ``segments`` is empty.
+
+        Raises what ``listen`` does.
+        """
+        async with aclosing(self.listen(media, options)) as steps:
+            async for step in steps:
+                if isinstance(step, AudioPerception):
+                    return step
+        raise EngineDead("the encoder stopped before it was done; try again")
 
     async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
         """Write down one turn of a conversation, given as ``UtteranceTranscriber`` says.
@@ -78,7 +111,7 @@ class AudioEncoderReplica:
             InvalidRequest: The model does not know the language asked for.
         """
         self._transcriber.check(options)
-        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / _FULL_SCALE
+        samples = as_samples(np.frombuffer(pcm, "<i2"))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._turns, self._transcriber.transcribe_utterance, samples, options
@@ -88,25 +121,10 @@ class AudioEncoderReplica:
         """The revision that answers."""
         return self._spec.revision
 
-    def _listen(self, content: bytes, options: TranscriptionOptions) -> AudioPerception:
-        started_s = time.perf_counter()
-        samples = decode_recording(content)
-        speech = self._speech.find(samples)
-        tags = self._sounds.tag(samples)
-        said = self._transcriber.transcribe(samples, speech, options) if speech else _SILENCE
-        return AudioPerception(
-            segments=said.segments,
-            language=said.language,
-            language_probability=said.language_probability,
-            sound_tags=tags,
-            vector=self._place(said, tags),
-            duration_s=len(samples) / SAMPLE_RATE_HZ,
-            speech_s=sum(span.length_s for span in speech),
-            encode_s=time.perf_counter() - started_s,
-        )
-
-    def _place(self, said: Transcription, tags: Sequence[Label]) -> tuple[float, ...]:
-        """Where what was said lies among sentences, or else what was heard."""
-        text = " ".join(segment.text for segment in said.segments)
-        heard = ", ".join(label.name for label in tags) or "silence"
-        return tuple(self._sentences.embed_passage(text or f"sound of {heard}").tolist())
+    async def _spooled(self, media: MediaRef) -> BinaryIO:
+        """The recording as a file without a name: hours of sound need not stay in memory."""
+        content = await self._store.get(media.storage_key)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+        file.write(content)
+        file.seek(0)
+        return file

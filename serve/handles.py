@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
@@ -26,6 +27,7 @@ from serve.domain.messages import (
     FilmRequest,
     FilmStep,
     GenerationRequest,
+    Heard,
     ImagePerception,
     Judgement,
     Painted,
@@ -174,10 +176,17 @@ class ImageEncoderClient(_NodeClient):
 class AudioEncoderClient(_NodeClient):
     """``domain.ports.AudioEncoder``, answered by a deployment."""
 
-    async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
+    def listen(self, media: MediaRef, options: TranscriptionOptions) -> AsyncGenerator[Heard, None]:
         """Listen to a recording."""
-        answer: AudioPerception = await self._call(self._handle.perceive.remote(media, options))
-        return answer
+        return self._stream(self._streaming.listen.remote(media, options))
+
+    async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
+        """Listen to a recording to its end, which may take longer than any one step of it."""
+        async with aclosing(self.listen(media, options)) as steps:
+            async for step in steps:
+                if isinstance(step, AudioPerception):
+                    return step
+        raise EngineDead(f"the {self._node} stopped before it was done; try again")
 
     async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
         """Write down one turn of a conversation; also ``domain.ports.UtteranceTranscriber``."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.hearing.recording import SAMPLE_RATE_HZ, Samples
-from deployments.hearing.speech import Span, joined
 from deployments.hearing.utterance import LONGEST_S, transcribe_utterance
 from serve.domain.errors import InvalidRequest
-from serve.domain.messages import Transcript, TranscriptionOptions, TranscriptSegment
+from serve.domain.messages import SpokenWord, Transcript, TranscriptionOptions, TranscriptSegment
 
 _N_THREADS = 2
 _BEAM_SIZE = 5
-# Whisper hears 30 s at a time and costs the same for less.
-_WINDOW_S = 29.0
 # Tried in turn while a transcript repeats itself or the model doubts it.
 _FALLBACK_TEMPERATURES = (0.0, 0.4, 0.8)
 
@@ -58,34 +54,40 @@ class Transcriber:
         duration_s = len(samples) / SAMPLE_RATE_HZ
         if duration_s <= LONGEST_S:
             return transcribe_utterance(self._model, samples, options)
-        heard = self.transcribe(samples, (Span(0.0, duration_s),), options)
+        heard = self.transcribe(samples, 0.0, options)
         text = " ".join(segment.text for segment in heard.segments)
         return Transcript(text=text, language=heard.language)
 
     def transcribe(
-        self, samples: Samples, speech: Sequence[Span], options: TranscriptionOptions
+        self, samples: Samples, start_s: float, options: TranscriptionOptions
     ) -> Transcription:
-        """Write down the given stretches of speech, of which there must be one."""
-        clips = joined(speech, max_length_s=_WINDOW_S)
-        # Whatever it hears first also tells it the language; from 0 s that costs nothing more.
-        offset_s, end_s = clips[0].start_s, len(samples) / SAMPLE_RATE_HZ
-        edges_s = [edge_s - offset_s for clip in clips for edge_s in (clip.start_s, clip.end_s)]
+        """Write down a window of speech that begins at ``start_s`` of its recording."""
+        end_s = len(samples) / SAMPLE_RATE_HZ
         segments, info = self._model.transcribe(
-            samples[int(offset_s * SAMPLE_RATE_HZ) :],
+            samples,
             language=options.language,
+            task="translate" if options.translate else "transcribe",
             beam_size=_BEAM_SIZE,
             temperature=options.temperature or _FALLBACK_TEMPERATURES,
             initial_prompt=options.prompt or None,
             # Carried-over text makes one mistake repeat to the end.
             condition_on_previous_text=False,
-            clip_timestamps=edges_s,
+            word_timestamps=options.words,
         )
+
+        def at(time_s: float) -> float:
+            return round(start_s + min(time_s, end_s), 3)
+
         return Transcription(
             segments=tuple(
                 TranscriptSegment(
-                    start_s=round(segment.start + offset_s, 3),
-                    end_s=round(min(segment.end + offset_s, end_s), 3),
+                    start_s=at(segment.start),
+                    end_s=at(segment.end),
                     text=segment.text.strip(),
+                    words=tuple(
+                        SpokenWord(at(word.start), at(word.end), word.word.strip())
+                        for word in segment.words or ()
+                    ),
                 )
                 for segment in segments
                 if segment.text.strip()

@@ -13,10 +13,13 @@ from serve.domain.asks import Perceived, Watch
 from serve.domain.errors import EngineDead, PolymodalError
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import (
+    AudioPerception,
     DocumentPerception,
+    Heard,
     Perception,
     Progress,
     TranscriptionOptions,
+    TranscriptSegment,
     VideoPerception,
 )
 from serve.domain.perception import perception_key
@@ -81,6 +84,26 @@ class Perceiver:
         await self._remember_vector(media, perception)
         return Perceived(perception, cache_hit=False)
 
+    async def hear(
+        self, media: MediaRef, options: TranscriptionOptions
+    ) -> AsyncGenerator[Heard, None]:
+        """See ``domain.asks.Perceiving``; shares its encodes and what the cache knows."""
+        key = self._key(media, options)
+        async with self._one_at_a_time(key):
+            known = await self._cache.get(key)
+            PERCEPTIONS.labels(media.kind.value, "hit" if known else "miss").inc()
+            if isinstance(known, AudioPerception):
+                for segment in known.segments:
+                    yield segment
+                yield known
+                return
+            async with aclosing(self._sounds.listen(media, options)) as steps:
+                async for step in steps:
+                    if isinstance(step, AudioPerception):
+                        await self._cache.put(key, step)
+                        await self._remember_vector(media, step)
+                    yield step
+
     async def recall(self, media: MediaRef) -> Perception | None:
         """What the cache knows, without encoding."""
         return await self._cache.get(self._key(media, None))
@@ -116,7 +139,7 @@ class Perceiver:
             case MediaKind.IMAGE:
                 return await self._images.perceive(media)
             case MediaKind.AUDIO:
-                return await self._sounds.perceive(media, options)
+                return await _watched(self._sounds.listen(media, options), watch)
             case MediaKind.VIDEO:
                 return await _watched(self._videos.perceive(media, options), watch)
             case MediaKind.DOCUMENT:
@@ -164,12 +187,18 @@ def _parts(perception: Perception) -> dict[str, tuple[float, ...]]:
             return {}
 
 
-async def _watched(steps: AsyncGenerator[Progress | P, None], watch: Watch | None) -> P:
+async def _watched(
+    steps: AsyncGenerator[Progress | TranscriptSegment | P, None], watch: Watch | None
+) -> P:
     """The perception that the steps lead to."""
     async with aclosing(steps):
         async for step in steps:
-            if not isinstance(step, Progress):
-                return step
-            if watch is not None:
-                await watch(step)
+            match step:
+                case Progress():
+                    if watch is not None:
+                        await watch(step)
+                case TranscriptSegment():
+                    pass
+                case perception:
+                    return perception
     raise EngineDead("the encoder stopped before it was done; try again")

@@ -10,6 +10,7 @@ from typing import Protocol
 from serve.domain.admission import Demand, QueuePosition, TokenRoom
 from serve.domain.media import MediaRef
 from serve.domain.messages import (
+    Heard,
     LogEntry,
     Perception,
     Progress,
@@ -155,6 +156,13 @@ class Perceiving(Protocol):
         """Encode unless the cache knows. ``options`` matter for what can be heard only.
 
         ``watch`` is told how far long work has come.
+        """
+        ...
+
+    def hear(self, media: MediaRef, options: TranscriptionOptions) -> AsyncGenerator[Heard, None]:
+        """A recording's transcript while it is being written, and the perception last.
+
+        What the cache knows comes at once. Closing it stops the work.
         """
         ...
 

@@ -198,6 +198,10 @@ class Progress:
     note: str = ""
 
 
+Heard = TranscriptSegment | Progress | AudioPerception
+"""What comes of listening: segments as they are heard, progress, and the perception last."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionOptions:
     """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling.

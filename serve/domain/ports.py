@@ -18,6 +18,7 @@ from serve.domain.messages import (
     FilmRequest,
     FilmStep,
     GenerationRequest,
+    Heard,
     ImagePerception,
     Judgement,
     LogEntry,
@@ -74,8 +75,15 @@ class ImageEncoder(Protocol):
 class AudioEncoder(Protocol):
     """Recordings to perceptions."""
 
+    def listen(self, media: MediaRef, options: TranscriptionOptions) -> AsyncGenerator[Heard, None]:
+        """Hear everything there is to hear, however long. Closing it stops the work.
+
+        Raises ``BrokenMedia``, ``InvalidRequest`` for a language that the model does not know.
+        """
+        ...
+
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
-        """Hear everything there is to hear. Raises ``BrokenMedia``."""
+        """What ``listen`` ends with."""
         ...
 
 
