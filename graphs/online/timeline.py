@@ -12,6 +12,7 @@ from serve.domain.timecode import clock, span
 # About 2000 tokens: room for a conversation around it in the smallest window that we serve.
 _MAX_CHARS = 6_000
 _MAX_LINE_CHARS = 500
+_MAX_LABELS = 2
 _MAX_OBJECTS = 6
 _MAX_TEXT_LINES = 6
 _MAX_SOUNDS = 3
@@ -31,7 +32,9 @@ def video_notes(video: VideoPerception, number: int) -> str:
     about = f"[Video {number}, {clock(video.duration_s)} long. Times are minutes:seconds."
     seen, heard = _seen(video.shots), _heard(video)
     lines = [*seen, *heard]
-    if not any(line.text for line in heard):
+    if video.sound is None:
+        about += " It has no sound."
+    elif not video.sound.segments:
         about += " Nobody speaks in it."
     step = 1
     while sum(len(line.text) + 1 for line in lines) > _MAX_CHARS and step < len(lines):
@@ -53,14 +56,18 @@ def _seen(shots: Sequence[Shot]) -> list[_Line]:
 
 
 def _looks(shot: Shot) -> str:
-    notes = [f"seen: {shot.description}"]
-    if shot.objects:
-        names = dict.fromkeys(found.name for found in shot.objects)
-        notes.append(f"Objects: {', '.join(list(names)[:_MAX_OBJECTS])}.")
+    """What is seen, in the fewest words; equal for shots that look alike."""
+    names = sorted({found.name for found in shot.objects})
+    looks_like = " or ".join(label.name for label in shot.labels[:_MAX_LABELS])
+    notes = []
+    if names:
+        notes.append(f"seen: {', '.join(names[:_MAX_OBJECTS])}")
+    if looks_like:
+        notes.append(f"looks like: {looks_like}")
     if shot.text_lines:
         read = " / ".join(line.text for line in shot.text_lines[:_MAX_TEXT_LINES])
-        notes.append(f'On-screen text: "{read}".')
-    return _words(" ".join(notes))
+        notes.append(f'on-screen text: "{read}"')
+    return _words("; ".join(notes) or "nothing recognised")
 
 
 def _heard(video: VideoPerception) -> list[_Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ _WEBM_SOUND = frozenset(("opus", "vorbis"))
 _MAX_WRITTEN_SIDE_PX = 1280
 _WRITTEN_RATE_HZ = 48_000
 _MAX_BAD_PACKETS = 50
+_MAX_UNDATED = 32
 # Short bursts may be denser than the limit for the whole.
 _RATE_ALLOWANCE_S = 1.0
 
@@ -99,7 +100,7 @@ class _Seen:
     end_s: float = 0.0
     n_pictures: int = 0
     size: tuple[int, int] | None = None
-    n_bad: int = field(default=0)
+    n_bad: int = 0
 
     def picture(self, at_s: float, length_s: float) -> None:
         """Count one. Raises ``MediaTooLarge`` as soon as there is too much of it."""
@@ -211,9 +212,10 @@ class _CopiedPictures(_Track):
     def __init__(self, out: Any, source: Any, seen: _Seen) -> None:
         super().__init__(out, source, seen)
         self._new = _copied_stream(out, source)
+        self._undated: list[Any] = []
 
     def take(self, packet: Any) -> Iterator[Any]:
-        if packet.dts is None:
+        if packet.pts is None and packet.dts is None:
             return
         at = packet.pts if packet.pts is not None else packet.dts
         base = packet.time_base
@@ -221,10 +223,22 @@ class _CopiedPictures(_Track):
         if packet.is_keyframe:
             for frame in self._decoded(packet):
                 self._seen.decoded(frame)
-        packet.stream = self._new
-        yield packet
+        self._undated.append(packet)
+        if packet.dts is None:
+            # Matroska keeps no decoding times; the demuxer knows them after a few pictures.
+            if len(self._undated) > _MAX_UNDATED:
+                raise ValueError("no decoding times")
+            return
+        for before, undated in enumerate(reversed(self._undated)):
+            undated.dts = packet.dts - before * (packet.duration or 1)
+        for dated in self._undated:
+            dated.stream = self._new
+            yield dated
+        self._undated = []
 
     def rest(self) -> Iterator[Any]:
+        if self._undated:
+            raise ValueError("no decoding times")
         # A decoder may hold its first picture back until it has seen the second.
         if self._seen.size is None:
             for frame in self._source.codec_context.decode(None):
