@@ -6,7 +6,7 @@ import reactHooks from "eslint-plugin-react-hooks";
 import globals from "globals";
 import tseslint from "typescript-eslint";
 
-const features = ["chat", "conversations", "keys", "session"];
+const features = ["chat", "conversations", "jobs", "keys", "session", "studio", "voice"];
 
 export default tseslint.config(
   { ignores: ["dist", "node_modules", "src/api/generated.ts"] },

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
-_PAGES = ("", "setup", "sign-in", "c", "keys", "settings")
+_PAGES = ("", "setup", "sign-in", "c", "keys", "settings", "studio")
 
 
 def install_webclient(app: FastAPI, folder: Path) -> None:

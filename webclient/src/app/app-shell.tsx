@@ -1,4 +1,4 @@
-import { Menu as MenuIcon, PanelLeft, SquarePen } from "lucide-react";
+import { Menu as MenuIcon, Palette, PanelLeft, SquarePen } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { useSelector } from "react-redux";
 import { Link, Outlet, useLocation, useNavigate } from "react-router";
@@ -121,6 +121,11 @@ function Sidebar({ theme, onTheme, onNew, onNavigate, onShortcuts, onHide }: Sid
       <div className="px-3 pb-4">
         <Button onClick={onNew} className="w-full justify-start px-3">
           <SquarePen aria-hidden className="size-4.5 text-accent" /> New conversation
+        </Button>
+        <Button asChild variant="ghost" className="mt-1 w-full justify-start px-3">
+          <Link to="/studio" onClick={onNavigate}>
+            <Palette aria-hidden className="size-4.5 text-see" /> Studio
+          </Link>
         </Button>
       </div>
       <div className="min-h-0 flex-1 overflow-y-auto px-3 pb-4">

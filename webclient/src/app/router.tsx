@@ -6,6 +6,7 @@ import { AppShell } from "./app-shell";
 import { NotFoundPage } from "./not-found-page";
 import { PageError } from "./page-error";
 import { SignInRoute } from "./sign-in-route";
+import { StudioRoute } from "./studio-route";
 import { WithSession } from "./with-session";
 
 export function createRouter() {
@@ -24,6 +25,7 @@ export function createRouter() {
           children: [
             { index: true, element: <ChatPage aside={null} /> },
             { path: "/c/:conversationId", element: <ChatPage aside={null} /> },
+            { path: "/studio", element: <StudioRoute /> },
             { path: "/keys", element: <KeysPage /> },
             { path: "*", element: <NotFoundPage /> },
           ],

@@ -5,6 +5,7 @@ import { selectCsrfToken, sessionEnded, type SessionState } from "./session-slic
 export type Call = {
   path: string;
   method?: "GET" | "POST" | "PATCH" | "DELETE";
+  /** Sent as JSON, but for a form, which may hold files. */
   body?: unknown;
 };
 
@@ -16,7 +17,8 @@ const baseQuery: BaseQueryFn<Call, unknown, Problem> = async (call, api) => {
   const headers = new Headers({ accept: "application/json" });
   const csrfToken = selectCsrfToken(api.getState() as SessionRoot);
   if (method !== "GET" && csrfToken !== null) headers.set("x-csrf-token", csrfToken);
-  if (call.body !== undefined) headers.set("content-type", "application/json");
+  const isForm = call.body instanceof FormData;
+  if (call.body !== undefined && !isForm) headers.set("content-type", "application/json");
 
   let response: Response;
   try {
@@ -25,7 +27,7 @@ const baseQuery: BaseQueryFn<Call, unknown, Problem> = async (call, api) => {
       headers,
       credentials: "same-origin",
       signal: api.signal,
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      ...(call.body === undefined ? {} : { body: isForm ? (call.body as FormData) : JSON.stringify(call.body) }),
     });
   } catch (error) {
     return { error: problemOf("network", error instanceof Error ? error.message : "") };
@@ -45,6 +47,6 @@ const baseQuery: BaseQueryFn<Call, unknown, Problem> = async (call, api) => {
 /** The one REST client; features add their calls with `injectEndpoints`. */
 export const baseApi = createApi({
   baseQuery,
-  tagTypes: ["Conversations", "Items", "Keys"],
+  tagTypes: ["Conversations", "Items", "Jobs", "Keys"],
   endpoints: () => ({}),
 });
