@@ -22,7 +22,7 @@ from serve.media.provenance import C2paProvenance
 from serve.media.signing_key import SigningIdentity, signing_identity
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
-from tests.fixtures.hostile_media import film, picture, recording
+from tests.fixtures.honest_media import film, picture, recording
 from tests.fixtures.ingress import Ingress, ingress
 
 MAKING = Making(action="c2pa.created", model="painter-1", recipe={"prompt": "a red fox", "seed": 7})
