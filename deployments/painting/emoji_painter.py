@@ -99,9 +99,11 @@ class EmojiPainter:
                 torch.cat([*(one.prompt for one in words), *(one.negative for one in away)]),
                 torch.tensor([*(True for _ in words), *(one.has_negative for one in away)]),
             )
-        unguided = dict(zip(map(id, guided), velocities[len(canvases) :].split(1), strict=True))
-        for canvas, sigma, wanted in zip(canvases, sigmas, velocities.split(1), strict=False):
-            away_from = unguided.get(id(canvas), wanted)
+        away_of = {id(canvas): len(canvases) + row for row, canvas in enumerate(guided)}
+        for row, (canvas, sigma) in enumerate(zip(canvases, sigmas, strict=False)):
+            wanted = velocities[row : row + 1]
+            row_away = away_of.get(id(canvas), row)
+            away_from = velocities[row_away : row_away + 1]
             velocity = away_from + canvas.guidance * (wanted - away_from)
             # Guidance must not lead out of what pixels can show.
             canvas.clean = (canvas.latents - max(sigma, MIN_SIGMA) * velocity).clamp(-1, 1)
