@@ -31,6 +31,7 @@ from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.reaper import end_silent_peer
 from graphs.online.runs import RunSupervisor
+from graphs.online.tools.drawing import Drawing
 from graphs.online.tools.registry import ServerTools
 from graphs.online.tools.searching import Searching
 from graphs.online.tools.speaking import Speaking
@@ -228,10 +229,17 @@ class _Ports:
                 limits=limits,
                 signer=provenance,
             )
+            policy = ContentPolicy(
+                moderator=self._moderator,
+                text_rules=settings.moderation_text,
+                picture_rules=settings.moderation_pictures,
+                covers_responses=settings.moderation_responses,
+            )
             tools = ServerTools(
                 [
                     Searching(self._text, perceiver, assets),
                     Speaking(self._speech, intake, self._models),
+                    Drawing(self._painter, intake, assets, self._models, policy),
                 ]
             )
             run_ports = RunPorts(
@@ -262,12 +270,7 @@ class _Ports:
                 intake=intake,
                 pages=pages,
                 provenance=provenance,
-                moderation=ContentPolicy(
-                    moderator=self._moderator,
-                    text_rules=settings.moderation_text,
-                    picture_rules=settings.moderation_pictures,
-                    covers_responses=settings.moderation_responses,
-                ),
+                moderation=policy,
                 runs=runs,
                 perceiving=perceiver,
                 text_encoder=self._text,

@@ -9,9 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from serve.domain.errors import InternalError, PolymodalError
-from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
+from serve.domain.making import making_of_picture
+from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import Painted, PaintRequest
-from serve.domain.records import Caller, JsonObject
+from serve.domain.records import Caller
 from serve.ingress.context import IngressPorts
 from serve.ingress.errors import as_error
 from serve.ingress.streaming import named_frame
@@ -139,12 +140,7 @@ async def _kept(
             width_px=painted.width_px,
             height_px=painted.height_px,
         ),
-        Making(
-            action="c2pa.created" if request.source is None else "c2pa.edited",
-            model=request.model,
-            recipe=_recipe(request, painted),
-            parents=() if request.source is None else (request.source.asset_id,),
-        ),
+        making_of_picture(request, painted),
         filename=f"picture.{order.wishes.output_format.value}",
     )
     signed = await ports.objects.get(media.storage_key)
@@ -154,21 +150,3 @@ async def _kept(
 async def _written(wishes: PaintWishes, png: bytes) -> tuple[str, bytes]:
     form, quality = wishes.output_format.value, wishes.output_compression
     return await asyncio.to_thread(rewritten, png, form, quality=quality)
-
-
-def _recipe(request: PaintRequest, painted: Painted) -> JsonObject:
-    recipe: JsonObject = {
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "steps": painted.steps,
-        "size": f"{request.width_px}x{request.height_px}",
-    }
-    if request.guidance is not None:
-        recipe["guidance"] = request.guidance
-    if request.negative_prompt:
-        recipe["negative_prompt"] = request.negative_prompt
-    if request.source is not None:
-        recipe["strength"] = request.strength
-    if request.mask is not None:
-        recipe["mask"] = request.mask.asset_id
-    return recipe

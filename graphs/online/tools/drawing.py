@@ -11,7 +11,8 @@ from graphs.online.tools.registry import Asked, Outcome
 from serve.domain.asks import Watch
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import EngineDead
-from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
+from serve.domain.making import making_of_picture
+from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import (
     Painted,
     PaintRequest,
@@ -20,6 +21,7 @@ from serve.domain.messages import (
     Stage,
     ToolSpec,
 )
+from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import Assets, ImageGenerator
 from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import IMAGE_GENERATION
@@ -49,6 +51,7 @@ class Drawing:
         intake: MediaIntake,
         assets: Assets,
         models: ServedModels,
+        policy: ContentPolicy,
         *,
         new_seed: Callable[[], int] = lambda: secrets.randbits(_SEED_BITS),
     ) -> None:
@@ -56,6 +59,7 @@ class Drawing:
         self._intake = intake
         self._assets = assets
         self._models = models
+        self._policy = policy
         self._new_seed = new_seed
 
     async def run(self, asked: Asked, watch: Watch) -> Outcome:
@@ -74,7 +78,9 @@ class Drawing:
             seed=self._new_seed(),
             source=source,
         )
+        await self._policy.check_text(prompt)
         painted = await self._paint(request, watch)
+        await self._policy.check_picture(painted.png, param="prompt")
         media = await self._intake.keep_made(
             asked.caller,
             SanitizedMedia(
@@ -84,18 +90,7 @@ class Drawing:
                 width_px=painted.width_px,
                 height_px=painted.height_px,
             ),
-            Making(
-                action="c2pa.edited" if source else "c2pa.created",
-                model=model,
-                recipe={
-                    "prompt": prompt,
-                    "seed": painted.seed,
-                    "steps": painted.steps,
-                    "size": f"{width_px}x{height_px}",
-                    "response_id": asked.response_id,
-                },
-                parents=asked.media,
-            ),
+            making_of_picture(request, painted, parents=asked.media),
             filename="picture.png",
         )
         return Outcome({"shown": True, "prompt": prompt}, media.asset_id)
