@@ -262,6 +262,11 @@ class SpokenSentence:
     pcm: bytes
     sample_rate_hz: int
 
+    @property
+    def duration_s(self) -> float:
+        """How long it sounds."""
+        return len(self.pcm) / 2 / self.sample_rate_hz
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaintRequest:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from serve.domain.errors import PolymodalError
 
@@ -24,7 +25,7 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, ResultT]) -> R
     """
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(_watch(request))
+            watcher = group.create_task(client_left(request.receive))
             result = group.create_task(work)
             result.add_done_callback(lambda _: watcher.cancel())
     except* ClientLeft as left:
@@ -34,7 +35,8 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, ResultT]) -> R
     return result.result()
 
 
-async def _watch(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def client_left(receive: Receive) -> NoReturn:
+    """Raise ``ClientLeft`` when it does. The body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
         pass
     raise ClientLeft

@@ -16,7 +16,7 @@ from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
 from serve.ingress.leaving import ClientLeft, unless_left
 from serve.ingress.painting import Commission, commission, paint_all, painted_frames
-from serve.ingress.sounding import SoundStream
+from serve.ingress.pieces import PieceStream
 from serve.protocol.images import CreateImage, EditImage, PictureFormat, render_images
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -118,7 +118,7 @@ async def _stored(ports: IngressPorts, caller: Caller, file: UploadFile) -> Medi
 
 async def _reply(request: Request, ports: IngressPorts, order: Commission) -> Response:
     if order.wishes.stream:
-        return SoundStream(painted_frames(ports, order), "text/event-stream")
+        return PieceStream(painted_frames(ports, order), "text/event-stream")
     try:
         pictures = await unless_left(request, paint_all(ports, order))
     except ClientLeft:
