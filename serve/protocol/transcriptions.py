@@ -1,14 +1,19 @@
-"""``/v1/audio/transcriptions``.
+"""``/v1/audio/transcriptions`` and ``/v1/audio/translations``.
 
-Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
+Sources: https://platform.openai.com/docs/api-reference/audio/createTranscription and
+https://platform.openai.com/docs/api-reference/audio/createTranslation
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
+from typing import Literal
 
 from serve.domain.messages import AudioPerception
 from serve.domain.records import JsonObject
+
+Granularity = Literal["segment", "word"]
 
 
 class TranscriptionFormat(StrEnum):
@@ -26,50 +31,66 @@ def render_transcription(heard: AudioPerception) -> JsonObject:
     return {"text": heard.transcript, "usage": _usage(heard)}
 
 
-def render_verbose_transcription(heard: AudioPerception) -> JsonObject:
-    """The ``verbose_json`` form: with language, duration and timed segments."""
-    return {
+def render_verbose_transcription(
+    heard: AudioPerception, granularities: Collection[Granularity]
+) -> JsonObject:
+    """The ``verbose_json`` form: with language, duration and what is timed."""
+    body: JsonObject = {
         "task": "transcribe",
         "text": heard.transcript,
         "language": heard.language,
         "duration": heard.duration_s,
-        "segments": [
-            {
-                "id": index,
-                "start": segment.start_s,
-                "end": segment.end_s,
-                "text": segment.text,
-                # The encoder reports none of these; the SDK requires the keys.
-                "seek": 0,
-                "tokens": [],
-                "temperature": 0.0,
-                "avg_logprob": 0.0,
-                "compression_ratio": 0.0,
-                "no_speech_prob": 0.0,
-            }
-            for index, segment in enumerate(heard.segments)
-        ],
         "usage": _usage(heard),
+    }
+    if "segment" in granularities:
+        body["segments"] = _segments(heard)
+    if "word" in granularities:
+        body["words"] = [
+            {"word": word.text, "start": word.start_s, "end": word.end_s}
+            for segment in heard.segments
+            for word in segment.words
+        ]
+    return body
+
+
+def render_verbose_translation(heard: AudioPerception) -> JsonObject:
+    """The ``verbose_json`` form of a translation, whose language is always the same."""
+    return {
+        "task": "translate",
+        "text": heard.transcript,
+        "language": "english",
+        "duration": heard.duration_s,
+        "segments": _segments(heard),
     }
 
 
-def render_subtitles(heard: AudioPerception, form: TranscriptionFormat) -> str:
-    """SubRip or WebVTT."""
-    vtt = form is TranscriptionFormat.VTT
-    mark = "." if vtt else ","
-    blocks: list[str] = []
-    for number, segment in enumerate(heard.segments, start=1):
-        times = f"{_clock(segment.start_s, mark)} --> {_clock(segment.end_s, mark)}"
-        lines = [times, segment.text.strip()] if vtt else [str(number), times, segment.text.strip()]
-        blocks.append("\n".join(lines) + "\n")
-    return ("WEBVTT\n\n" if vtt else "") + "\n".join(blocks)
+def render_delta(text: str, *, is_first: bool) -> JsonObject:
+    """A segment as it is heard. Deltas put together are the text."""
+    return {"type": "transcript.text.delta", "delta": text if is_first else f" {text}"}
 
 
-def _clock(seconds: float, mark: str) -> str:
-    total_ms = round(seconds * 1000)
-    minutes, ms = divmod(total_ms, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{ms // 1000:02}{mark}{ms % 1000:03}"
+def render_done(heard: AudioPerception) -> JsonObject:
+    """The last event of a stream."""
+    return {"type": "transcript.text.done", "text": heard.transcript}
+
+
+def _segments(heard: AudioPerception) -> list[JsonObject]:
+    return [
+        {
+            "id": index,
+            "start": segment.start_s,
+            "end": segment.end_s,
+            "text": segment.text,
+            # The encoder reports none of these; the SDK requires the keys.
+            "seek": 0,
+            "tokens": [],
+            "temperature": 0.0,
+            "avg_logprob": 0.0,
+            "compression_ratio": 0.0,
+            "no_speech_prob": 0.0,
+        }
+        for index, segment in enumerate(heard.segments)
+    ]
 
 
 def _usage(heard: AudioPerception) -> JsonObject:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 
 from serve.domain.errors import InvalidRequest
 from serve.domain.messages import (
-    AudioPerception,
     Finished,
     FinishReason,
     LogEvent,
@@ -27,7 +28,7 @@ from serve.protocol.chat import (
 from serve.protocol.events import settled_record
 from serve.protocol.items import as_items
 from serve.protocol.responses import CreateResponse, demand_of, to_ask
-from serve.protocol.transcriptions import TranscriptionFormat, render_subtitles
+from serve.protocol.subtitles import render_subtitles
 from tests.fixtures.logs import asked_record
 
 _TOOL = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
@@ -104,19 +105,26 @@ def test_chunks_and_completions_satisfy_the_stock_sdk() -> None:
 
 
 def test_subtitles_carry_times() -> None:
-    heard = AudioPerception(
-        segments=(TranscriptSegment(0.0, 3661.5, " Hello "),),
-        language="en",
-        language_probability=1.0,
-        sound_tags=(),
-        vector=(),
-        duration_s=3662.0,
-        speech_s=1.0,
-        encode_s=0.1,
-    )
-    srt = render_subtitles(heard, TranscriptionFormat.SRT)
-    assert srt == "1\n00:00:00,000 --> 01:01:01,500\nHello\n"
-    assert render_subtitles(heard, TranscriptionFormat.VTT).startswith("WEBVTT\n\n00:00:00.000")
+    heard = (TranscriptSegment(0.0, 3661.5, "Hello"),)
+    assert render_subtitles(heard, "srt") == "1\n00:00:00,000 --> 01:01:01,500\nHello\n"
+    assert render_subtitles(heard, "vtt") == ("WEBVTT\n\n00:00:00.000 --> 01:01:01.500\nHello\n")
+
+
+def test_long_subtitles_become_several_of_two_short_lines() -> None:
+    words = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 3
+    blocks = render_subtitles((TranscriptSegment(10.0, 22.0, words.strip()),), "srt").split("\n\n")
+    assert len(blocks) == 3
+    lines = [line for block in blocks for line in block.strip().split("\n")[2:]]
+    assert max(map(len, lines)) <= 42
+    assert " ".join(lines) == words.strip()
+    times = [block.split("\n")[1].split(" --> ") for block in blocks]
+    assert (times[0][0], times[-1][1]) == ("00:00:10,000", "00:00:22,000")
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(times))
+
+
+def test_subtitles_cannot_be_broken_out_of() -> None:
+    heard = (TranscriptSegment(0.0, 1.0, "a < b && b --> c"),)
+    assert "a &lt; b &amp;&amp; b --&gt; c" in render_subtitles(heard, "vtt")
 
 
 def test_a_demand_counts_every_text_and_medium() -> None:
