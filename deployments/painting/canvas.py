@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,9 +64,12 @@ class Canvas:
 
     def advance(self, prediction: Tensor) -> None:
         """One step of the scheduler; what the mask protects follows the source."""
-        self.latents = self.scheduler.step(
-            prediction, self.timestep, self.latents, generator=self.random, return_dict=False
-        )[0]
+        stepped = self.scheduler.step(
+            prediction, self.timestep, self.latents, generator=self.random
+        )
+        self.latents = stepped.prev_sample
+        # Some schedulers say it; for the others, the painter does.
+        self.clean = getattr(stepped, "pred_original_sample", self.clean)
         self.done += 1
         if self.open is not None and self.original is not None:
             kept = noised(self.scheduler, self.original, self.noise)
@@ -91,6 +94,24 @@ class Painter(Protocol):
     def picture(self, canvas: Canvas) -> PIL.Image.Image:
         """What it looks like now, of the size that was asked for."""
         ...
+
+
+def guided(
+    canvases: Sequence[Canvas], predict: Callable[[Sequence[tuple[Canvas, bool]]], Tensor]
+) -> list[Tensor]:
+    """A prediction for each canvas, led away from what its prompt is not.
+
+    ``predict`` gives one row for each pair of a canvas and whether to follow its prompt.
+    """
+    led = [canvas for canvas in canvases if canvas.guidance != 1.0]
+    rows = predict([*((canvas, True) for canvas in canvases), *((canvas, False) for canvas in led)])
+    away_of = {id(canvas): len(canvases) + row for row, canvas in enumerate(led)}
+    wanted = [rows[row : row + 1] for row in range(len(rows))]
+    away = [wanted[away_of.get(id(canvas), row)] for row, canvas in enumerate(canvases)]
+    return [
+        away_from + canvas.guidance * (follow - away_from)
+        for canvas, follow, away_from in zip(canvases, wanted, away, strict=False)
+    ]
 
 
 def start(canvas: Canvas, strength: float) -> None:

@@ -14,14 +14,13 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from deployments.painting.canvas import Canvas, Sketch, finished, start
+from deployments.painting.canvas import Canvas, Sketch, finished, guided, start
 from deployments.painting.transformer import MIN_SIGMA, EmojiFlowTransformer
 from deployments.sentences import SentenceModel
 from serve.domain.errors import InvalidRequest
 from serve.domain.messages import PaintRequest
+from serve.registry.specs import PainterTraits
 
-_STEPS: Final = 24
-_GUIDANCE: Final = 3.0
 _MAX_SIDE_PX: Final = 1536
 
 
@@ -40,14 +39,16 @@ class EmojiPainter:
     Args:
         folder: ``transformer/`` and ``scheduler/`` in the layout of diffusers.
         sentences: the text encoder it was trained with.
+        traits: how it is used when a request says nothing.
     """
 
-    def __init__(self, folder: Path, sentences: SentenceModel) -> None:
+    def __init__(self, folder: Path, sentences: SentenceModel, traits: PainterTraits) -> None:
         self._model = EmojiFlowTransformer.from_pretrained(
             folder / "transformer", torch_dtype=torch.float32
         ).eval()
         self._scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
         self._sentences = sentences
+        self._traits = traits
         self._side = int(self._model.config.sample_size)
 
     def check(self, request: PaintRequest) -> None:
@@ -70,7 +71,7 @@ class EmojiPainter:
         random = torch.Generator().manual_seed(request.seed)
         noise = torch.randn((1, 3, self._side, self._side), generator=random)
         scheduler = copy.deepcopy(self._scheduler)
-        scheduler.set_timesteps(request.steps or _STEPS)
+        scheduler.set_timesteps(request.steps or self._traits.steps)
         canvas = Canvas(
             request=request,
             sketch=sketch,
@@ -78,7 +79,7 @@ class EmojiPainter:
             latents=noise,
             noise=noise,
             condition=self._words(request),
-            guidance=_GUIDANCE if request.guidance is None else request.guidance,
+            guidance=self._traits.guidance if request.guidance is None else request.guidance,
             random=random,
             original=None if sketch.source is None else self._pixels(sketch.source.convert("RGB")),
             open=None if sketch.mask is None else self._pixels(sketch.mask).add(1).div(2),
@@ -88,26 +89,28 @@ class EmojiPainter:
 
     def step(self, canvases: Sequence[Canvas]) -> None:
         """See ``Painter``."""
-        guided = [canvas for canvas in canvases if canvas.guidance != 1.0]
-        sigmas = [float(canvas.scheduler.sigmas[canvas.done]) for canvas in (*canvases, *guided)]
-        words = [canvas.condition for canvas in canvases]
-        away = [canvas.condition for canvas in guided]
         with torch.inference_mode():
-            velocities = self._model(
-                torch.cat([canvas.latents for canvas in (*canvases, *guided)]),
-                torch.tensor(sigmas),
-                torch.cat([*(one.prompt for one in words), *(one.negative for one in away)]),
-                torch.tensor([*(True for _ in words), *(one.has_negative for one in away)]),
-            )
-        away_of = {id(canvas): len(canvases) + row for row, canvas in enumerate(guided)}
-        for row, (canvas, sigma) in enumerate(zip(canvases, sigmas, strict=False)):
-            wanted = velocities[row : row + 1]
-            row_away = away_of.get(id(canvas), row)
-            away_from = velocities[row_away : row_away + 1]
-            velocity = away_from + canvas.guidance * (wanted - away_from)
+            velocities = guided(canvases, self._predict)
+        for canvas, velocity in zip(canvases, velocities, strict=True):
+            level = max(_sigma(canvas), MIN_SIGMA)
             # Guidance must not lead out of what pixels can show.
-            canvas.clean = (canvas.latents - max(sigma, MIN_SIGMA) * velocity).clamp(-1, 1)
-            canvas.advance((canvas.latents - canvas.clean) / max(sigma, MIN_SIGMA))
+            canvas.clean = (canvas.latents - level * velocity).clamp(-1, 1)
+            canvas.advance((canvas.latents - canvas.clean) / level)
+
+    def _predict(self, rows: Sequence[tuple[Canvas, bool]]) -> Tensor:
+        words = [
+            (canvas.condition.prompt, True)
+            if follows
+            else (canvas.condition.negative, canvas.condition.has_negative)
+            for canvas, follows in rows
+        ]
+        velocities: Tensor = self._model(
+            torch.cat([canvas.latents for canvas, _ in rows]),
+            torch.tensor([_sigma(canvas) for canvas, _ in rows]),
+            torch.cat([vector for vector, _ in words]),
+            torch.tensor([is_known for _, is_known in words]),
+        )
+        return velocities
 
     def picture(self, canvas: Canvas) -> PIL.Image.Image:
         """See ``Painter``."""
@@ -127,3 +130,7 @@ class EmojiPainter:
         small = picture.resize((self._side, self._side), PIL.Image.Resampling.LANCZOS)
         values = np.asarray(small, dtype=np.float32).reshape(self._side, self._side, -1)
         return torch.from_numpy(values / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
+
+
+def _sigma(canvas: Canvas) -> float:
+    return float(canvas.scheduler.sigmas[canvas.done])

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 def load_painter(spec: ModelSpec, text_spec: ModelSpec, models_dir: Path) -> Painter:
     """The painter of a row; ``text_spec`` reads prompts for models that have no reader."""
+    traits = spec.painter
+    if traits is None:
+        raise ValueError(f"{spec.name} does not paint")
+    folder = model_dir(spec, models_dir)
+    if traits.engine == "sdxl":
+        from deployments.painting.latent_painter import LatentPainter
+
+        return LatentPainter(folder, traits)
     from deployments.painting.emoji_painter import EmojiPainter
 
     reader = SentenceModel(model_dir(text_spec, models_dir), max_tokens=text_spec.max_input_tokens)
-    return EmojiPainter(model_dir(spec, models_dir), reader)
+    return EmojiPainter(folder, reader, traits)

@@ -6,12 +6,14 @@ installed and never imported. Names of some are misleading, which is why the has
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from serve.domain.voices import Voice
 from serve.registry.specs import (
     GeneratorTraits,
     ModelSpec,
+    PainterTraits,
     Registry,
     Role,
     Source,
@@ -42,13 +44,14 @@ def _wheel(
     )
 
 
-def _hub(name: str, *, licence: str, revision: str = "main") -> Source:
+def _hub(name: str, *members: str, licence: str, revision: str = "main") -> Source:
     # A branch, not a commit: pin the commit when the profile is first run on a GPU machine, where
     # it can be seen. Until then its weights may change under us.
     return Source(
         kind=SourceKind.HUB,
         name=name,
         version=revision,
+        members=members,
         licence=licence,
         origin=f"{name} on the model hub",
     )
@@ -390,6 +393,8 @@ _CPU_ROWS: Final = (
     ),
 )
 
+_FAMILIAR_PAINTERS: Final = ("gpt-image-1", "dall-e-3", "dall-e-2")
+
 _EMOJI_FLOW: Final = ModelSpec(
     name="emoji-flow",
     role=Role.IMAGE_GENERATOR,
@@ -405,7 +410,18 @@ _EMOJI_FLOW: Final = ModelSpec(
         ),
     ),
     dtype="bfloat16",
-    aliases=("gpt-image-1", "dall-e-3", "dall-e-2"),
+    aliases=_FAMILIAR_PAINTERS,
+    painter=PainterTraits(engine="emoji-flow", steps=24, guidance=3.0),
+)
+
+_FAMILIAR_FILM_MODELS: Final = ("sora-2", "sora-2-pro")
+
+_EMOJI_FILM: Final = replace(
+    _EMOJI_FLOW,
+    name="emoji-film",
+    role=Role.VIDEO_GENERATOR,
+    description="Emoji that move a little: emoji-flow, painting every frame from nearby noise.",
+    aliases=_FAMILIAR_FILM_MODELS,
 )
 
 # Only what the replicas' code can load: encoders of other families need code of their own first.
@@ -435,11 +451,71 @@ _GPU_ROWS: Final = (
         dtype="bfloat16",
         generator=GeneratorTraits(kv_cache_bytes=16 * _GIB, max_num_seqs=128, tool_parser="hermes"),
     ),
+    ModelSpec(
+        name="sdxl-base-1.0",
+        role=Role.IMAGE_GENERATOR,
+        description="Stable Diffusion XL: pictures of 1024 by 1024 pixels.",
+        licence="CreativeML Open RAIL++-M",
+        sources=(
+            _hub("stabilityai/stable-diffusion-xl-base-1.0", licence="CreativeML Open RAIL++-M"),
+        ),
+        dtype="bfloat16",
+        aliases=_FAMILIAR_PAINTERS,
+        painter=PainterTraits(engine="sdxl", steps=30, guidance=5.0),
+    ),
+    ModelSpec(
+        name="sdxl-turbo",
+        role=Role.IMAGE_GENERATOR,
+        description="Stable Diffusion XL Turbo: pictures of 512 by 512 pixels in few steps.",
+        licence="Stability AI Community",
+        sources=(_hub("stabilityai/sdxl-turbo", licence="Stability AI Community"),),
+        dtype="bfloat16",
+        painter=PainterTraits(engine="sdxl", steps=4, guidance=1.0),
+    ),
 )
 
-CPU_CATALOG: Final = Registry((*_CPU_ROWS, _EMOJI_FLOW))
+_FILM_ROWS: Final = (
+    ModelSpec(
+        name="wan2.1-t2v-1.3b",
+        role=Role.VIDEO_GENERATOR,
+        description="Wan 2.1 1.3B: clips from words.",
+        licence="Apache-2.0",
+        sources=(_hub("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", licence="Apache-2.0"),),
+        dtype="bfloat16",
+        aliases=_FAMILIAR_FILM_MODELS,
+    ),
+    ModelSpec(
+        name="ltx-video",
+        role=Role.VIDEO_GENERATOR,
+        description="LTX-Video 2B: clips from words, or from a picture.",
+        licence="LTX-Video open weights",
+        sources=(
+            _hub(
+                "Lightricks/LTX-Video",
+                "model_index.json",
+                "scheduler/*",
+                "text_encoder/*",
+                "tokenizer/*",
+                "transformer/*",
+                "vae/*",
+                licence="LTX-Video open weights",
+            ),
+        ),
+        dtype="bfloat16",
+    ),
+)
+
+CPU_CATALOG: Final = Registry((*_CPU_ROWS, _EMOJI_FLOW, _EMOJI_FILM))
 # The small encoders serve big machines too, beside a generator that sees by itself.
-GPU_CATALOG: Final = Registry((*_GPU_ROWS, *_CPU_ROWS, _EMOJI_FLOW))
+GPU_CATALOG: Final = Registry(
+    (
+        *_GPU_ROWS,
+        *_FILM_ROWS,
+        *_CPU_ROWS,
+        replace(_EMOJI_FLOW, aliases=()),
+        replace(_EMOJI_FILM, aliases=()),
+    )
+)
 
 
 def catalog(profile: str) -> Registry:

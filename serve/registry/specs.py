@@ -95,6 +95,18 @@ class GeneratorTraits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PainterTraits:
+    """What only image generators have: the code that runs them, and how, if nobody says.
+
+    ``guidance`` is how strongly the prompt is followed; 1 is no more than the model by itself.
+    """
+
+    engine: Literal["emoji-flow", "sdxl"]
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechTraits:
     """What only speech generators have: the code that runs them, and voices, the default first."""
 
@@ -125,6 +137,7 @@ class ModelSpec:
     quantization: str = "none"
     generator: GeneratorTraits | None = None
     speech: SpeechTraits | None = None
+    painter: PainterTraits | None = None
 
     def __post_init__(self) -> None:
         if not self.sources and not (self.generator and self.generator.is_echo):
@@ -133,6 +146,8 @@ class ModelSpec:
             raise ValueError(f"the model {self.name} needs generator traits if it is a generator")
         if (self.role is Role.SPEECH_GENERATOR) != (self.speech is not None):
             raise ValueError(f"the model {self.name} needs speech traits if it speaks")
+        if (self.role is Role.IMAGE_GENERATOR) != (self.painter is not None):
+            raise ValueError(f"the model {self.name} needs painter traits if it paints")
 
     @property
     def revision(self) -> str:
