@@ -117,6 +117,14 @@ async def test_a_voice_that_dies_later_breaks_the_connection(door: Ingress) -> N
     assert door.voice.n_said == 1
 
 
+async def test_events_say_that_a_voice_died(door: Ingress) -> None:
+    door.voice.error = EngineDead("the speech generator is restarting; try again")
+    body = {"model": "tts-1", "input": _TEXT, "stream_format": "sse"}
+    answer = await door.http.post("/v1/audio/speech", json=body)
+    last = json.loads(answer.text.strip().splitlines()[-1][6:])
+    assert (last["type"], last["error"]["code"]) == ("error", "engine_unavailable")
+
+
 async def test_a_client_that_leaves_ends_the_speech(door: Ingress) -> None:
     """The first sentence arrives while the second is not yet being said."""
     door.voice.hold = asyncio.Event()
