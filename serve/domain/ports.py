@@ -351,6 +351,10 @@ class RateDecision(Protocol):
 class RealtimeSessions(Protocol):
     """What must outlive the connection of a live conversation, and secrets that open one."""
 
+    async def peek(self, session_id: str) -> JsonObject | None:
+        """The state of a session, if it is kept."""
+        ...
+
     async def open(self, session_id: str) -> tuple[int, JsonObject | None]:
         """Take the session over from whoever had it: the new term, and its state if it is kept."""
         ...

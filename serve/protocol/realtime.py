@@ -401,6 +401,11 @@ class ResponseAudioOutput(Wire):
     format: AudioFormat | None = None
     voice: str | VoiceId | None = None
 
+    @property
+    def voice_name(self) -> str | None:
+        """The voice, however it was named."""
+        return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
+
 
 class ResponseAudio(Wire):
     """How to speak this once."""

@@ -49,7 +49,7 @@ class Answer:
         outbox: the client.
         conversation: where its items belong.
         keep: called when the conversation must not be lost before the client is told.
-        cursor: what the client knows already.
+        cursor: what the client knows already; None for nothing.
     """
 
     def __init__(
@@ -60,18 +60,19 @@ class Answer:
         conversation: Conversation,
         keep: Callable[[], Awaitable[None]],
         *,
-        cursor: Cursor = BEGINNING,
+        cursor: Cursor | None = None,
     ) -> None:
         self.plan = plan
         self._speech = speech
         self._outbox = outbox
         self._conversation = conversation
         self._keep = keep
-        self._known = cursor
+        self._is_new = cursor is None
+        self._known = cursor or BEGINNING
         self._events = AnswerEvents(plan)
         self._sentences = SentenceStream(eager=True)
         self._to_say: asyncio.Queue[str | _Mark] = asyncio.Queue()
-        self._cursor = cursor
+        self._cursor = self._known
         self._n_sentences = 0
         self._failed: Failed | None = None
 
@@ -80,8 +81,8 @@ class Answer:
 
         Raises ``StoreUnavailable`` when the log cannot be read on.
         """
-        if self._known == BEGINNING:
-            await self._outbox.send(self._events.opening())
+        if self._is_new:
+            await self._tell(self._events.opening())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(batches))
@@ -91,11 +92,20 @@ class Answer:
             raise failed.exceptions[0] from None
         return self._events.closing(failed=self._failed)
 
+    def is_telling(self, item_id: str) -> bool:
+        """Whether the item is one of this response."""
+        return any(item["id"] == item_id for item in self._events.output)
+
     def cut(self, reason: CutReason) -> list[JsonObject]:
         """The events that end it here and now, the last one last."""
         events = list(self._events.cut(reason, Usage()))
         self._remember(events)
         return events
+
+    async def _tell(self, *events: JsonObject) -> None:
+        # Only the conversation's own response can be gone on with.
+        is_own = self.plan.conversation_id is not None
+        await self._outbox.send(*events, cursor=self._cursor if is_own else None)
 
     # --- the text -----------------------------------------------------------------------------
 
@@ -114,7 +124,7 @@ class Answer:
             await self._keep()
         if is_news:
             self._cursor = self._cursor._replace(seq=entry.seq + 1)
-            await self._outbox.send(*events, cursor=self._cursor)
+            await self._tell(*events)
         if isinstance(event, TextDelta):
             self._hand_over(self._sentences.push(event.text))
         elif isinstance(event, ToolCallStarted) or self._events.has_ended:
@@ -144,7 +154,7 @@ class Answer:
                 events = list(self._events.spoken())
                 if self._remember(events):
                     await self._keep()
-                await self._outbox.send(*events)
+                await self._tell(*events)
             elif isinstance(what, str):
                 await self._say(self._n_sentences, what)
                 self._n_sentences += 1
@@ -193,4 +203,4 @@ class Answer:
             n_sent += len(part)
             self._cursor = self._cursor._replace(sentence=number, n_bytes=n_sent)
             event = self._events.audio(base64.b64encode(part).decode())
-            await self._outbox.send(event, cursor=self._cursor)
+            await self._tell(event)

@@ -133,8 +133,9 @@ def prompt_items(bodies: Iterable[JsonObject]) -> tuple[Item, ...]:
 class SessionState:
     """A session. ``token_digest`` is of the secret with which its client may come back.
 
-    ``running``: the response that is being delivered. ``due``: a turn was heard that is yet to be
-    answered. ``ended``: the last ``response.done`` and its event's number.
+    ``answer``: the conversation's last response, whose first event has the number
+    ``answer_began`` and the last ``answer_ended``, None while it is being told. ``due``: a turn was
+    heard that is yet to be answered.
     """
 
     id: str
@@ -143,9 +144,10 @@ class SessionState:
     config: SessionConfig
     conversation: Conversation = field(default_factory=Conversation)
     n_events: int = 0
-    running: AnswerPlan | None = None
+    answer: AnswerPlan | None = None
+    answer_began: int = 0
+    answer_ended: int | None = None
     due: bool = False
-    ended: tuple[int, JsonObject] | None = None
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -158,18 +160,18 @@ class SessionState:
             "config": self.config.model_dump(mode="json"),
             "conversation": self.conversation.to_json(),
             "n_events": self.n_events,
-            "running": asdict(self.running) if self.running else None,
+            "answer": asdict(self.answer) if self.answer else None,
+            "answer_began": self.answer_began,
+            "answer_ended": self.answer_ended,
             "due": self.due,
-            "ended": self.ended,
         }
 
     @classmethod
     def from_json(cls, kept: JsonObject) -> Self:
         """What ``to_json`` gave."""
-        running = kept["running"]
-        if running is not None:
-            running = AnswerPlan(**{**running, "format": WireFormat(running["format"])})
-        ended = kept["ended"]
+        answer = kept["answer"]
+        if answer is not None:
+            answer = AnswerPlan(**{**answer, "format": WireFormat(answer["format"])})
         return cls(
             id=kept["id"],
             caller=Caller(
@@ -181,7 +183,8 @@ class SessionState:
             config=SessionConfig.model_validate(kept["config"]),
             conversation=Conversation.from_json(kept["conversation"]),
             n_events=kept["n_events"],
-            running=running,
+            answer=answer,
+            answer_began=kept["answer_began"],
+            answer_ended=kept["answer_ended"],
             due=kept["due"],
-            ended=(ended[0], ended[1]) if ended else None,
         )

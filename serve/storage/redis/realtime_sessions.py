@@ -36,13 +36,19 @@ class RedisRealtimeSessions:
         self._open = client.register_script(_OPEN)
         self._save = client.register_script(_SAVE)
 
+    async def peek(self, session_id: str) -> JsonObject | None:
+        """See ``RealtimeSessions``."""
+        with redis_errors():
+            state = await self._client.hget(_SESSION_PREFIX + session_id, "state")
+        return _parsed(state)
+
     async def open(self, session_id: str) -> tuple[int, JsonObject | None]:
         """See ``RealtimeSessions``."""
         with redis_errors():
             term, state = await self._open(
                 keys=[_SESSION_PREFIX + session_id], args=[_OPENED_TTL_S]
             )
-        return int(term), None if state is None else orjson.loads(state)
+        return int(term), _parsed(state)
 
     async def save(self, session_id: str, term: int, state: JsonObject, *, ttl_s: int) -> bool:
         """See ``RealtimeSessions``."""
@@ -63,7 +69,8 @@ class RedisRealtimeSessions:
         """See ``RealtimeSessions``."""
         with redis_errors():
             found = await self._client.get(_GRANT_PREFIX + secret_digest.hex())
-        if found is None:
-            return None
-        what: JsonObject = orjson.loads(found)
-        return what
+        return _parsed(found)
+
+
+def _parsed(kept: bytes | str | None) -> JsonObject | None:
+    return None if kept is None else orjson.loads(kept)
