@@ -44,6 +44,9 @@ def model_dir(spec: ModelSpec, models_dir: Path) -> Path:
             return Path(package.origin).parent
         case SourceKind.HUB:
             found = snapshot_download(
-                source.name, revision=source.version, cache_dir=models_dir / "hub"
+                source.name,
+                revision=source.version,
+                cache_dir=models_dir / "hub",
+                allow_patterns=list(source.members) or None,
             )
             return Path(found)

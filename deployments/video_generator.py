@@ -62,6 +62,8 @@ class VideoGeneratorReplica:
     async def film(self, request: FilmRequest) -> AsyncGenerator[FilmStep | Filmed, None]:
         """Make one clip. Closing this stops it at the next step.
 
+        The last ``FilmStep`` shows the finished clip's first frame.
+
         Raises:
             InvalidRequest: The model cannot film that.
             BrokenMedia: The source cannot be decoded.
@@ -91,7 +93,11 @@ class VideoGeneratorReplica:
                     png=png,
                     resumed=resume is not None,
                 )
-            yield await filming
+            filmed, poster = await filming
+            yield FilmStep(
+                step=filmed.steps, of_steps=filmed.steps, png=poster, resumed=resume is not None
+            )
+            yield filmed
         finally:
             work.stop()
 
@@ -115,7 +121,7 @@ class VideoGeneratorReplica:
         source: PIL.Image.Image | None,
         resume: Resume | None,
         work: _Work,
-    ) -> Filmed:
+    ) -> tuple[Filmed, bytes]:
         from deployments.filming.mp4 import mp4_of
 
         started_s = time.monotonic()
@@ -126,9 +132,16 @@ class VideoGeneratorReplica:
             n_steps = reached.done
             work.on_step(reached)
 
+        posters: list[bytes] = []
+
+        def passing(frame: PIL.Image.Image) -> PIL.Image.Image:
+            if not posters:
+                posters.append(_png(frame.copy()))
+            return work.unless_stopped(frame)
+
         frames = self._model.film(request, source, resume, count)
-        return Filmed(
-            mp4=mp4_of(map(work.unless_stopped, frames), request.frames_per_s),
+        filmed = Filmed(
+            mp4=mp4_of(map(passing, frames), request.frames_per_s),
             width_px=request.width_px,
             height_px=request.height_px,
             duration_s=request.n_frames / request.frames_per_s,
@@ -136,6 +149,7 @@ class VideoGeneratorReplica:
             steps=n_steps,
             seconds=time.monotonic() - started_s,
         )
+        return filmed, posters[0]
 
 
 class _Work:
@@ -147,8 +161,8 @@ class _Work:
         self._is_stopped = threading.Event()
 
     def begin(
-        self, worker: ThreadPoolExecutor, film: Callable[[], Filmed]
-    ) -> asyncio.Future[Filmed]:
+        self, worker: ThreadPoolExecutor, film: Callable[[], tuple[Filmed, bytes]]
+    ) -> asyncio.Future[tuple[Filmed, bytes]]:
         filming = self._loop.run_in_executor(worker, film)
         filming.add_done_callback(self._end)
         return filming
@@ -170,7 +184,7 @@ class _Work:
     def stop(self) -> None:
         self._is_stopped.set()
 
-    def _end(self, filming: asyncio.Future[Filmed]) -> None:
+    def _end(self, filming: asyncio.Future[tuple[Filmed, bytes]]) -> None:
         # Who left asks nobody how it went.
         if not filming.cancelled():
             filming.exception()

@@ -13,6 +13,7 @@ from ray.serve import Application, Deployment
 from deployments.audio_encoder import AudioEncoderReplica
 from deployments.document_encoder import DocumentEncoderReplica
 from deployments.echo_generator import EchoGenerator
+from deployments.filming.loading import load_film_model
 from deployments.generation.engine import engine_environment
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
@@ -22,6 +23,7 @@ from deployments.painting.loading import load_painter
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.video_encoder import VideoEncoderReplica
+from deployments.video_generator import VideoGeneratorReplica
 from deployments.vision_tower import load_tower
 from deployments.watching.decoding import VideoDecoder
 from graphs.nodes import (
@@ -36,6 +38,7 @@ from graphs.nodes import (
     SPEECH_GENERATOR,
     TEXT_ENCODER,
     VIDEO_ENCODER,
+    VIDEO_GENERATOR,
     generator_name,
 )
 from graphs.online.ingress_node import IngressNode, metrics_folder
@@ -102,6 +105,10 @@ def build(args: AppArgs) -> Application:
     painter = _deployment(IMAGE_GENERATOR, ImageGeneratorReplica).bind(
         painter_spec, partial(load_painter, painter_spec, text_spec, models_dir), open_store
     )
+    film_spec = _chosen(models_of, args.video_generator, Role.VIDEO_GENERATOR)
+    filmer = _deployment(VIDEO_GENERATOR, VideoGeneratorReplica).bind(
+        film_spec, partial(load_film_model, film_spec, text_spec, models_dir), open_store
+    )
     generators = {
         spec.name: _generator(index, spec, settings.generator_replicas).bind(
             spec,
@@ -120,6 +127,7 @@ def build(args: AppArgs) -> Application:
                 image_spec,
                 audio_spec,
                 painter_spec,
+                film_spec,
                 *speech_specs,
                 moderator_spec,
             )
@@ -131,6 +139,7 @@ def build(args: AppArgs) -> Application:
         audio=audio,
         speech=speech,
         painter=painter,
+        filmer=filmer,
         document=document,
         video=video,
         moderator=moderator,

@@ -22,6 +22,7 @@ VIDEO_ENCODER = "VideoEncoder"
 SPEECH_GENERATOR = "SpeechGenerator"
 MODERATOR = "Moderator"
 IMAGE_GENERATOR = "ImageGenerator"
+VIDEO_GENERATOR = "VideoGenerator"
 GENERATOR = "Generator"
 INGRESS = "Ingress"
 
@@ -130,6 +131,15 @@ NODES = {
     # Pictures share its steps, so many are welcome at once.
     IMAGE_GENERATOR: NodeOptions(
         cpu_share=0.3, max_ongoing=32, max_queued=128, target_ongoing=16, environment=_ONE_THREAD
+    ),
+    # One clip takes all it has. Jobs wait for it, so it exists only while there are some.
+    VIDEO_GENERATOR: NodeOptions(
+        cpu_share=0.3,
+        max_ongoing=1,
+        max_queued=64,
+        min_replicas=0,
+        target_ongoing=1,
+        environment=_ONE_THREAD,
     ),
     GENERATOR: NodeOptions(
         cpu_share=0.5,

@@ -93,7 +93,7 @@ class PipelineFilm:
         pipeline = self._pipeline
         if source is not None:
             pipeline = LTXImageToVideoPipeline.from_pipe(pipeline)
-        scheduler = LateScheduler.from_config(pipeline.scheduler.config)
+        scheduler = _late_scheduler(pipeline.scheduler.config)
         scheduler.n_skipped = n_skipped
         pipeline.scheduler = scheduler
 
@@ -119,6 +119,14 @@ class PipelineFilm:
             frame if frame.size == size else frame.resize(size, PIL.Image.Resampling.LANCZOS)
             for frame in frames[: request.n_frames]
         )
+
+
+def _late_scheduler(config: Any) -> LateScheduler:
+    """For the noise levels that a pipeline's own scheduler would take."""
+    # Wan's scheduler calls the same thing by another name.
+    shift = {"shift": config["flow_shift"]} if config.get("flow_shift") else {}
+    made: LateScheduler = LateScheduler.from_config(config, **shift)
+    return made
 
 
 def _down(side: int, step: int) -> int:

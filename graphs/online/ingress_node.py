@@ -49,6 +49,7 @@ class IngressNode:
         video: DeploymentHandle[Any],
         speech: DeploymentHandle[Any],
         painter: DeploymentHandle[Any],
+        filmer: DeploymentHandle[Any],
         moderator: DeploymentHandle[Any],
         generators: dict[str, DeploymentHandle[Any]],
         settings: Settings,
@@ -75,6 +76,7 @@ class IngressNode:
             video=video,
             speech=speech,
             painter=painter,
+            filmer=filmer,
             moderator=moderator,
             generators=generators,
         )

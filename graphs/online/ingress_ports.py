@@ -27,6 +27,14 @@ from graphs.nodes import (
 )
 from graphs.online.active_run import RunPorts
 from graphs.online.admission import AdmissionDesk
+from graphs.online.jobs.perceptions import (
+    PERCEPTION,
+    TRANSCRIPTION,
+    PerceptionJobs,
+    TranscriptionJobs,
+)
+from graphs.online.jobs.supervisor import JobSupervisor
+from graphs.online.jobs.videos import VIDEO, VideoJobs
 from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
 from graphs.online.reaper import end_silent_peer
@@ -42,6 +50,7 @@ from serve.config.settings import Settings
 from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
+from serve.domain.jobs import JobKind
 from serve.domain.media import MediaKind
 from serve.domain.moderation import ContentPolicy
 from serve.domain.perception import reading_revision, watching_revision
@@ -55,6 +64,7 @@ from serve.handles import (
     SpeechGeneratorClient,
     TextEncoderClient,
     VideoEncoderClient,
+    VideoGeneratorClient,
 )
 from serve.ingress.app import create_app
 from serve.ingress.context import IngressLimits, IngressPorts
@@ -74,6 +84,7 @@ from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
 from serve.storage.postgres.idempotency import PostgresIdempotencyKeys
+from serve.storage.postgres.jobs import PostgresJobs
 from serve.storage.postgres.pool import open_database
 from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
@@ -119,6 +130,7 @@ class NodeHandles:
     audio: DeploymentHandle[Any]
     speech: DeploymentHandle[Any]
     painter: DeploymentHandle[Any]
+    filmer: DeploymentHandle[Any]
     document: DeploymentHandle[Any]
     video: DeploymentHandle[Any]
     moderator: DeploymentHandle[Any]
@@ -156,6 +168,10 @@ class _Ports:
         )
         self._painter = ImageGeneratorClient(
             handles.painter, node="image generator", timeout_s=timeout_s
+        )
+        # It may have to be started first, which loads a model.
+        self._filmer = VideoGeneratorClient(
+            handles.filmer, node="video generator", timeout_s=settings.request_timeout_s
         )
         self._speech = SpeechGeneratorClient(
             handles.speech, node="speech generator", timeout_s=timeout_s
@@ -258,6 +274,20 @@ class _Ports:
             supervisor = RunSupervisor(run_ports, peers, timeout_s=settings.request_timeout_s)
             await stack.enter_async_context(peers.met())
             runs = await stack.enter_async_context(supervisor.running())
+            kinds: dict[str, JobKind] = {
+                VIDEO: VideoJobs(
+                    generator=self._filmer,
+                    intake=intake,
+                    assets=assets,
+                    objects=objects,
+                    policy=policy,
+                ),
+                TRANSCRIPTION: TranscriptionJobs(perceiving=perceiver, assets=assets),
+                PERCEPTION: PerceptionJobs(perceiving=perceiver, assets=assets),
+            }
+            jobs = await stack.enter_async_context(
+                JobSupervisor(PostgresJobs(database), kinds, peers).running()
+            )
             yield IngressPorts(
                 accounts=accounts,
                 admission=desk,
@@ -272,6 +302,7 @@ class _Ports:
                 provenance=provenance,
                 moderation=policy,
                 runs=runs,
+                jobs=jobs,
                 perceiving=perceiver,
                 text_encoder=self._text,
                 speech=self._speech,

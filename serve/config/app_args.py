@@ -14,6 +14,7 @@ class AppArgs(BaseModel):
     image_encoder: str | None = None
     audio_encoder: str | None = None
     image_generator: str | None = None
+    video_generator: str | None = None
     speech_generators: tuple[str, ...] = Field(
         default=(),
         description="The default one first. Empty: as POLYMODAL_SPEECH_GENERATORS says.",

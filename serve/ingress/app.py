@@ -24,6 +24,7 @@ from serve.ingress.routes import (
     embeddings,
     health,
     images,
+    jobs,
     models,
     moderations,
     provenance,
@@ -32,6 +33,7 @@ from serve.ingress.routes import (
     responses,
     speech,
     transcriptions,
+    videos,
     websocket,
 )
 from serve.ingress.webclient import install_webclient
@@ -49,6 +51,8 @@ _ROUTERS = (
     transcriptions.router,
     dictation.router,
     images.router,
+    jobs.router,
+    videos.router,
     speech.router,
     accounts.router,
     assets.router,

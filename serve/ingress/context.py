@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from serve.domain.asks import Admission, Graph, Perceiving, Runs
 from serve.domain.catalogue import ServedModels
+from serve.domain.jobs import JobDesk
 from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import (
     Accounts,
@@ -67,6 +68,7 @@ class IngressPorts:
     provenance: ProvenanceReader
     moderation: ContentPolicy
     runs: Runs
+    jobs: JobDesk
     perceiving: Perceiving
     text_encoder: TextEncoder
     speech: SpeechGenerator

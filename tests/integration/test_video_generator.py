@@ -31,7 +31,7 @@ from deployments.video_generator import VideoGeneratorReplica
 from serve.domain.errors import BrokenMedia, InvalidRequest, NotFound
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import Filmed, FilmRequest, FilmStep
-from serve.registry.specs import ModelSpec, Role, Source, SourceKind
+from serve.registry.specs import ModelSpec, PainterTraits, Role, Source, SourceKind
 from serve.storage.local_objects import LocalObjectStore
 
 SPEC = ModelSpec(
@@ -73,7 +73,8 @@ def walking(tmp_path_factory: pytest.TempPathFactory) -> FilmModel:
     tiny = EmojiFlowTransformer(hidden_size=32, num_layers=1, num_attention_heads=2)
     tiny.save_pretrained(folder / "transformer")
     FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
-    return WalkingPainter(EmojiPainter(folder, Letters()), side_px=64)  # type: ignore[arg-type]
+    traits = PainterTraits(engine="emoji-flow", steps=4, guidance=3.0)
+    return WalkingPainter(EmojiPainter(folder, Letters(), traits), side_px=64)  # type: ignore[arg-type]
 
 
 class Words:
@@ -189,7 +190,10 @@ async def test_a_clip_resumed_from_its_checkpoint_is_the_same_clip(
     assert [(each.step, each.resumed) for each in steps if isinstance(each, FilmStep)] == [
         (3, True),
         (4, True),
+        (4, True),
     ]
+    assert isinstance(steps[-2], FilmStep)
+    assert PIL.Image.open(io.BytesIO(steps[-2].png)).size == (96, 64)
     resumed = steps[-1]
     assert isinstance(resumed, Filmed)
     assert resumed.mp4 == undisturbed.mp4
