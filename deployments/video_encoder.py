@@ -22,6 +22,7 @@ from serve.domain.messages import (
     Progress,
     Shot,
     TranscriptionOptions,
+    TranscriptSegment,
     VideoPerception,
 )
 from serve.domain.timecode import clock
@@ -115,7 +116,7 @@ class _Watching:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     note: str = ""
     has_sound: bool = False
-    has_listened: bool = False
+    heard: float = 0.0
     seen_s: float = 0.0
     end_s: float = 0.0
     shots: dict[float, Shot] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class _Watching:
         looked = min(self.seen_s / max(self.end_s, self.media.duration_s or 0.0, 0.1), 1.0)
         if not self.has_sound:
             return looked
-        return looked * _LOOKING_SHARE + self.has_listened * (1 - _LOOKING_SHARE)
+        return looked * _LOOKING_SHARE + self.heard * (1 - _LOOKING_SHARE)
 
     async def watch(
         self, parts: AsyncGenerator[tuple[Sound | Glimpse | Tick, bytes], None]
@@ -188,22 +189,19 @@ class _Watching:
         )
 
     async def _listen(self, sound: Sound, flac: bytes) -> None:
-        async with self._lent("sound", flac, MediaKind.AUDIO, "audio/flac") as recording:
-            heard = await self.sounds.perceive(
-                replace(recording, duration_s=sound.duration_s), self.options
-            )
-        self.sound = replace(
-            heard,
-            segments=tuple(
-                replace(
-                    said, start_s=said.start_s + sound.starts_s, end_s=said.end_s + sound.starts_s
-                )
-                for said in heard.segments
-            ),
-        )
-        self.has_listened = True
-        if heard.transcript:
-            self._tell(f'heard: "{heard.transcript}"')
+        async with self._lent("sound", flac, MediaKind.AUDIO, "audio/flac") as lent:
+            recording = replace(lent, duration_s=sound.duration_s)
+            async with aclosing(self.sounds.listen(recording, self.options)) as steps:
+                async for step in steps:
+                    match step:
+                        case TranscriptSegment():
+                            at_s = step.start_s + sound.starts_s
+                            self._tell(f'{clock(at_s)} "{step.text.strip()}"')
+                        case Progress():
+                            self.heard = step.done
+                        case AudioPerception():
+                            self.sound = _later(step, sound.starts_s)
+                            self.heard = 1.0
 
     @asynccontextmanager
     async def _lent(
@@ -253,6 +251,21 @@ class _Watching:
             duration_s=end_s,
             encode_s=encode_s,
         )
+
+
+def _later(heard: AudioPerception, by_s: float) -> AudioPerception:
+    """The same in times of the video, where the sound begins later than the pictures."""
+    return replace(
+        heard,
+        segments=tuple(
+            replace(said, start_s=said.start_s + by_s, end_s=said.end_s + by_s)
+            for said in heard.segments
+        ),
+        sound_events=tuple(
+            replace(event, start_s=event.start_s + by_s, end_s=event.end_s + by_s)
+            for event in heard.sound_events
+        ),
+    )
 
 
 def _scaled(box: Box, scale: float) -> Box:

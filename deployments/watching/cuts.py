@@ -11,11 +11,12 @@ SMALL_WIDTH_PX = 64
 SMALL_HEIGHT_PX = 36
 
 _BINS_PER_COLOUR = 4
+# Less is a fade or a movement, whatever it does to the colours.
+_MIN_CHANGE = 10.0
 # Other colours altogether: a cut whatever else moves.
 _OTHER_COLOURS = 0.5
 # Or colours that changed somewhat, in a picture that changed far more than it did just before.
 _SOME_COLOURS = 0.1
-_MIN_CHANGE = 10.0
 _SUDDEN = 3.0
 _LOOK_BACK = 6
 # Below this a picture is the same to the eye; a changed line of subtitles is above it.
@@ -40,9 +41,8 @@ class CutFinder:
         change = float(np.abs(picture - before).mean())
         recolouring = float(np.abs(colours - colours_before).sum() / 2)
         usual = sum(self._changes) / len(self._changes) if self._changes else 0.0
-        is_cut = recolouring > _OTHER_COLOURS or (
-            recolouring > _SOME_COLOURS and change > max(_MIN_CHANGE, _SUDDEN * usual)
-        )
+        is_sudden = recolouring > _SOME_COLOURS and change > _SUDDEN * usual
+        is_cut = change > _MIN_CHANGE and (recolouring > _OTHER_COLOURS or is_sudden)
         if is_cut:
             self._changes.clear()
         else:

@@ -150,7 +150,7 @@ def _notes(perception: Perception, telling: _Telling) -> str:
             return recording_notes(recording, telling.recordings, telling.question)
         case VideoPerception() as video:
             telling.videos += 1
-            return video_notes(video, telling.videos)
+            return video_notes(video, telling.videos, telling.question)
         case DocumentPerception() as document:
             telling.documents += 1
             return document_notes(document, telling.documents, telling.question)

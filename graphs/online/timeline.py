@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -11,11 +12,14 @@ from serve.domain.timecode import clock, span
 
 # About 2000 tokens: room for a conversation around it in the smallest window that we serve.
 _MAX_CHARS = 6_000
-_MAX_LINE_CHARS = 500
+_MAX_LINE_CHARS = 400
 _MAX_LABELS = 2
 _MAX_OBJECTS = 6
 _MAX_TEXT_LINES = 6
 _MAX_SOUNDS = 3
+_MAX_SOUND_EVENTS = 12
+# Shorter words are in every sentence.
+_TELLING_WORD = re.compile(r"\w{4,}")
 
 
 class _Line(NamedTuple):
@@ -23,27 +27,47 @@ class _Line(NamedTuple):
     text: str
 
 
-def video_notes(video: VideoPerception, number: int) -> str:
+def video_notes(video: VideoPerception, number: int, question: str) -> str:
     """The video's timeline in square brackets.
 
-    Stretches that look alike are told as one. What is still too long is thinned evenly, what is
-    said and what is seen alike.
+    Stretches that look alike are told as one. Of what is still too long, lines with words of the
+    question are kept, and of the others as many as there is room for, evenly.
     """
     about = f"[Video {number}, {clock(video.duration_s)} long. Times are minutes:seconds."
-    seen, heard = _seen(video.shots), _heard(video)
-    lines = [*seen, *heard]
     if video.sound is None:
         about += " It has no sound."
     elif not video.sound.segments:
         about += " Nobody speaks in it."
-    step = 1
-    while sum(len(line.text) + 1 for line in lines) > _MAX_CHARS and step < len(lines):
-        step += 1
-        lines = [*seen[::step], *heard[::step]]
-    if step > 1:
-        about += f" Only every {step}. moment is noted."
-    told = "\n".join(line.text for line in sorted(lines, key=lambda line: line.start_s))
+    lines = sorted((*_seen(video.shots), *_heard(video)), key=lambda line: line.start_s)
+    kept = _thinned(lines, question)
+    if len(kept) < len(lines):
+        about += f" It is long: {len(kept)} of {len(lines)} moments are noted."
+    about += " Name the times when you answer from it."
+    told = "\n".join(line.text for line in kept)
     return f"{about}\n{told}]\n"
+
+
+def _thinned(lines: Sequence[_Line], question: str) -> Sequence[_Line]:
+    if _n_chars(lines) <= _MAX_CHARS:
+        return lines
+    asked = {word.removesuffix("s") for word in _TELLING_WORD.findall(question.lower())}
+    named = [line for line in lines if any(word in line.text.lower() for word in asked)]
+    near = _evenly(named, _MAX_CHARS // 2)
+    others = _evenly([line for line in lines if line not in near], _MAX_CHARS - _n_chars(near))
+    return sorted((*near, *others), key=lambda line: line.start_s)
+
+
+def _evenly(lines: Sequence[_Line], max_chars: int) -> Sequence[_Line]:
+    step = 1
+    while lines[::step] and _n_chars(lines[::step]) > max_chars:
+        if step >= len(lines):
+            return []
+        step += 1
+    return lines[::step]
+
+
+def _n_chars(lines: Sequence[_Line]) -> int:
+    return sum(len(line.text) + 1 for line in lines)
 
 
 def _seen(shots: Sequence[Shot]) -> list[_Line]:
@@ -67,20 +91,25 @@ def _looks(shot: Shot) -> str:
     if shot.text_lines:
         read = " / ".join(line.text for line in shot.text_lines[:_MAX_TEXT_LINES])
         notes.append(f'on-screen text: "{read}"')
-    return _words("; ".join(notes) or "nothing recognised")
+    return _words("; ".join(notes) or "seen: nothing that was recognised")
 
 
 def _heard(video: VideoPerception) -> list[_Line]:
     sound = video.sound
     if sound is None:
         return []
-    if not sound.segments:
-        names = ", ".join(tag.name for tag in sound.sound_tags[:_MAX_SOUNDS])
-        return [_Line(0.0, f"{span(0, video.duration_s)} heard: {names}.")] if names else []
-    return [
-        _Line(said.start_s, f'{span(said.start_s, said.end_s)} said: "{_words(said.text)}"')
-        for said in sound.segments
+    said = [
+        _Line(part.start_s, f'{span(part.start_s, part.end_s)} said: "{_words(part.text)}"')
+        for part in sound.segments
     ]
+    events = [
+        _Line(event.start_s, f"{span(event.start_s, event.end_s)} heard: {event.name}")
+        for event in sound.sound_events[:_MAX_SOUND_EVENTS]
+    ]
+    if not said and not events:
+        names = ", ".join(tag.name for tag in sound.sound_tags[:_MAX_SOUNDS])
+        return [_Line(0.0, f"{span(0, video.duration_s)} heard: {names}")] if names else []
+    return [*said, *events]
 
 
 def _words(text: str) -> str:
