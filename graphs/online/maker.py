@@ -46,6 +46,7 @@ from serve.domain.messages import (
     StageStarted,
     ToolAnswered,
     ToolCall,
+    ToolSpec,
     Usage,
 )
 from serve.domain.records import ResponseRecord
@@ -325,10 +326,11 @@ class ResponseMaker:
         ask = run.ask
         history = (*run.history, *items_of(rounds[:-1]))
         messages = assemble(history, run.seen, instructions=ask.instructions)
+        tools = (*ask.tools, *self._ports.tools.specs(ask.server_tools))
         choice = ask.tool_choice
         if len(rounds) > 1:
-            # Told to use a tool, it has; and an answer must come to an end.
-            choice = "auto" if choice == "auto" and len(rounds) < _MAX_ROUNDS else "none"
+            tools = self._tools_left(run, rounds, tools)
+            choice = "auto" if tools else "none"
         return GenerationRequest(
             response_id=run.record.id,
             model=ask.model,
@@ -339,11 +341,25 @@ class ResponseMaker:
             emitted_ids=run.fold.emitted_ids(),
             emitted_calls=run.fold.emitted_calls(),
             affinity=affinity_of(messages),
-            tools=(*ask.tools, *self._ports.tools.specs(ask.server_tools)),
+            tools=tools,
             tool_choice=choice,
             parallel_tool_calls=ask.parallel_tool_calls,
             json_schema=ask.json_schema,
         )
+
+    def _tools_left(
+        self, run: ActiveRun, rounds: Sequence[Round], tools: tuple[ToolSpec, ...]
+    ) -> tuple[ToolSpec, ...]:
+        """What the model may call in a later round.
+
+        Nothing if it was told what to call, or has had its rounds. What it has made is made:
+        small models would make it again and again.
+        """
+        if run.ask.tool_choice != "auto" or len(rounds) >= _MAX_ROUNDS:
+            return ()
+        called = {call.name for each in rounds for call in each.calls}
+        made = called & self._ports.tools.makers
+        return tuple(tool for tool in tools if tool.name not in made)
 
     async def _call(self, run: ActiveRun, request: GenerationRequest) -> None:
         """Return once the generator's last word is in the fold. Raises what the call raised.

@@ -94,6 +94,7 @@ class Pencil:
     was_cancelled: bool = False
     stage = Stage.DRAWING
     node = "ImageGenerator"
+    makes_assets: bool = True
     spec = ToolSpec(name=_DRAW, description="Draw.", parameters_json='{"type":"object"}')
 
     async def run(self, asked: Asked, watch: Watch) -> Outcome:
@@ -153,6 +154,7 @@ async def test_a_tool_is_run_and_the_model_goes_on_with_what_it_said(
     assert [tool.name for tool in first.tools] == [_DRAW]
     # Told to call it, it has: the second time it may only speak.
     assert (first.tool_choice, second.tool_choice) == (_DRAW, "none")
+    assert second.tools == ()
     assert [message.role for message in second.messages] == ["user", "assistant", "tool"]
     assert record.usage == Usage(input_tokens=20, output_tokens=10)
     assert any(isinstance(entry.event, StageProgress) for entry in record.log)
@@ -212,10 +214,22 @@ async def test_a_model_that_only_ever_calls_comes_to_an_end(
     database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     generator = CallingGenerator(bus.journal, rounds=[[(_DRAW, '{"prompt":"a cat"}')]] * 4)
-    async with supervised(database, bus, cache, generator, tools=[Pencil()]) as runs:
+    finder = Pencil(makes_assets=False)
+    async with supervised(database, bus, cache, generator, tools=[finder]) as runs:
         record = await (await runs.start(ada, _ask())).finished()
     assert record.status is ResponseStatus.COMPLETED
     assert [request.tool_choice for request in generator.requests] == ["auto"] * 4 + ["none"]
+
+
+async def test_what_the_model_has_made_it_does_not_make_again(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    generator = CallingGenerator(bus.journal, rounds=[[(_DRAW, '{"prompt":"a cat"}')]])
+    async with supervised(database, bus, cache, generator, tools=[Pencil()]) as runs:
+        await (await runs.start(ada, _ask())).finished()
+    first, second = generator.requests
+    assert (first.tool_choice, second.tool_choice) == ("auto", "none")
+    assert second.tools == ()
 
 
 async def test_cancelling_stops_the_tool(

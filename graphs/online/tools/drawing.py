@@ -27,6 +27,7 @@ from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import IMAGE_GENERATION
 
 _USUAL_SIDE_PX: Final = 512
+_SHOWN: Final = "A picture of {!r} is shown to the user. Say so in one short sentence."
 _SEED_BITS: Final = 31
 
 
@@ -43,6 +44,7 @@ class Drawing:
         ),
     )
     stage: Final = Stage.DRAWING
+    makes_assets: Final = True
     node: Final = "ImageGenerator"
 
     def __init__(
@@ -93,7 +95,7 @@ class Drawing:
             making_of_picture(request, painted, parents=asked.media),
             filename="picture.png",
         )
-        return Outcome({"shown": True, "prompt": prompt}, media.asset_id)
+        return Outcome({"result": _SHOWN.format(prompt)}, media.asset_id)
 
     async def _paint(self, request: PaintRequest, watch: Watch) -> Painted:
         async with aclosing(self._painter.paint(request)) as steps:

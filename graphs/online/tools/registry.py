@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +74,11 @@ class ServerTool(Protocol):
         ...
 
     @property
+    def makes_assets(self) -> bool:
+        """It makes something, instead of finding something out."""
+        ...
+
+    @property
     def node(self) -> str:
         """Which node does the work, for the trace."""
         ...
@@ -90,9 +95,9 @@ class ServerTools:
         self._tools: Mapping[str, ServerTool] = {tool.spec.name: tool for tool in tools}
 
     @property
-    def names(self) -> Collection[str]:
-        """Of all there are."""
-        return self._tools.keys()
+    def makers(self) -> frozenset[str]:
+        """Names of those that make something to keep."""
+        return frozenset(name for name, tool in self._tools.items() if tool.makes_assets)
 
     def specs(self, uses: Sequence[ServerToolUse]) -> tuple[ToolSpec, ...]:
         """Of those that a request wants."""

@@ -34,6 +34,7 @@ class Searching:
         ),
     )
     stage: Final = Stage.SEARCHING
+    makes_assets: Final = False
     node: Final = "TextEncoder"
 
     def __init__(self, texts: TextEncoder, perceiving: Perceiving, assets: Assets) -> None:

@@ -19,6 +19,7 @@ from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import SPEECH
 
 _USUAL_VOICE: Final = "alloy"
+_SPOKEN: Final = "The user hears it now. Say so in one short sentence."
 _BYTES_PER_SAMPLE: Final = 2
 
 
@@ -35,6 +36,7 @@ class Speaking:
         ),
     )
     stage: Final = Stage.SPEAKING
+    makes_assets: Final = True
     node: Final = "SpeechGenerator"
 
     def __init__(self, speech: SpeechGenerator, intake: MediaIntake, models: ServedModels) -> None:
@@ -64,7 +66,7 @@ class Speaking:
             ),
             filename="speech.flac",
         )
-        return Outcome({"spoken": True}, media.asset_id)
+        return Outcome({"result": _SPOKEN}, media.asset_id)
 
     async def _say(self, request: SpeechRequest, watch: Watch) -> tuple[bytes, int]:
         pcm, rate_hz, n_said = bytearray(), 0, 0
