@@ -122,6 +122,8 @@ def render_images(
     return {
         "created": int(time.time()),
         **_described(wishes, size),
+        # Events may say "auto" here, a whole answer may not.
+        "quality": None,
         "data": [_item(wishes, picture, base_url) for picture in pictures],
         "usage": _usage(),
     }
