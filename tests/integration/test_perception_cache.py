@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from serve.domain.messages import (
     ImagePerception,
     Label,
     Perception,
+    Shot,
     TextLine,
     TranscriptSegment,
+    VideoPerception,
 )
 from serve.domain.perception import perception_key
 from serve.domain.ports import ObjectStore
@@ -44,6 +47,26 @@ RECORDING = AudioPerception(
     encode_s=0.25,
 )
 
+FILM = VideoPerception(
+    shots=(
+        Shot(
+            start_s=0.0,
+            end_s=1.5,
+            frame_s=0.25,
+            description="a cat",
+            labels=PICTURE.labels,
+            objects=PICTURE.objects,
+            text_lines=PICTURE.text_lines,
+            vector=(0.6, 0.8),
+        ),
+    ),
+    sound=RECORDING,
+    vector=(1.0, 0.0),
+    duration_s=1.5,
+    encode_s=0.5,
+)
+SILENT_FILM = replace(FILM, sound=None)
+
 
 @pytest.fixture
 async def objects(tmp_path: Path) -> AsyncIterator[ObjectStore]:
@@ -62,7 +85,11 @@ def key() -> str:
     return perception_key("user_a", secrets.token_hex(32), "encoder@1")
 
 
-@pytest.mark.parametrize("perception", [PICTURE, RECORDING], ids=["picture", "recording"])
+@pytest.mark.parametrize(
+    "perception",
+    [PICTURE, RECORDING, FILM, SILENT_FILM],
+    ids=["picture", "recording", "film", "silent film"],
+)
 async def test_what_was_perceived_once_is_known(
     cache: StoredPerceptionCache, key: str, perception: Perception
 ) -> None:
