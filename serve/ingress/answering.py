@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from serve.domain.admission import TokenRoom
 from serve.domain.asks import Ask, Run
-from serve.domain.errors import Conflict, NotFound, PolymodalError, error_of
+from serve.domain.errors import Conflict, InvalidRequest, NotFound, PolymodalError, error_of
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import LogEntry
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
@@ -36,6 +36,8 @@ from serve.protocol.responses import CreateResponse, demand_of, to_ask
 
 # More would let one request hold every decoder; nobody attaches more to one turn.
 _MAX_MEDIA_AT_ONCE = 4
+# A film sent as pictures is better sent as a film.
+_MAX_MEDIA = 256
 
 
 async def begin(
@@ -92,6 +94,7 @@ async def prepare(
     """
     model = ports.models.choose("generator", body.model).name
     items = as_items(body.input)
+    _check_media(items)
     if ports.moderation.covers_responses:
         asked = "\n".join(text for item in items for text in item_texts(item))
         await ports.moderation.check_text(asked, param="input")
@@ -110,6 +113,17 @@ async def prepare(
         ticket.release()
         raise
     return replace(draft, input_items=kept, clock=clock, ticket=ticket)
+
+
+def _check_media(items: Sequence[InputItem]) -> None:
+    n_media = len(media_parts(items))
+    if n_media > _MAX_MEDIA:
+        raise InvalidRequest(
+            f"the input has {n_media} pictures and files; the limit is {_MAX_MEDIA}",
+            param="input",
+            limit=_MAX_MEDIA,
+            got=n_media,
+        )
 
 
 def _room_headers(room: TokenRoom | None) -> tuple[Header, ...]:

@@ -34,9 +34,12 @@ def sanitize_picture(content: bytes, job: Job) -> tuple[Done, bytes]:
     with Image.open(io.BytesIO(content), formats=(job.decoder,)) as opened:
         _check_size(opened.size, job)
         opened.load()
-        upright = _upright(opened)
+        _turn_upright(opened)
     is_jpeg = job.decoder == "JPEG"
-    clean = _in_srgb(upright, may_have_alpha=not is_jpeg)
+    # Nothing holds the decoded pixels but this name: they go as soon as they are converted.
+    clean = opened
+    del opened
+    clean = _in_srgb(clean, may_have_alpha=not is_jpeg)
     clean.info.clear()
     written = io.BytesIO()
     if is_jpeg:
@@ -66,15 +69,10 @@ def _check_size(size: tuple[int, int], job: Job) -> None:
         raise BrokenMedia("the picture has no pixels")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    try:
-        turned = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, OverflowError):
-        # Damaged EXIF: the pixels are good all the same.
-        turned = image.copy()
-    turned.info["icc_profile"] = profile
-    return turned
+def _turn_upright(image: Image.Image) -> None:
+    # Damaged EXIF: the pixels are good all the same.
+    with suppress(OSError, ValueError, SyntaxError, KeyError, TypeError, OverflowError):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _in_srgb(image: Image.Image, *, may_have_alpha: bool) -> Image.Image:
@@ -94,6 +92,6 @@ def _in_srgb(image: Image.Image, *, may_have_alpha: bool) -> Image.Image:
                 outputMode=target,
             )
             image = converted or image
-    if image.mode == "L" or (image.mode == "RGBA" and may_have_alpha):
+    if image.mode in ("L", "RGB") or (image.mode == "RGBA" and may_have_alpha):
         return image
     return image.convert("RGB")

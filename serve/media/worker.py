@@ -9,11 +9,17 @@ from __future__ import annotations
 from serve.domain.errors import BrokenMedia, MediaTooLarge, PolymodalError
 from serve.domain.media import MediaKind
 from serve.media.documents import sanitize_document
-from serve.media.frames import Fault, Refused, job_from
+from serve.media.frames import Fault, Job, Refused, job_from
 from serve.media.pictures import sanitize_picture
 from serve.media.recordings import sanitize_recording
 from serve.media.videos import sanitize_video
-from serve.media.worker_loop import Answer, limit_cpu, serve_jobs
+from serve.media.worker_loop import Answer, limit_cpu, limit_memory, serve_jobs
+
+_EXTRA_BYTES = 256 * 1024 * 1024
+# A picture of the largest size twice, as when it is turned: four bytes a pixel.
+_BYTES_PER_PX = 9
+# An upload is read, copied page by page, written and scrubbed, twice.
+_COPIES = 6
 
 
 def main() -> None:
@@ -22,8 +28,10 @@ def main() -> None:
 
 
 def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
+    del memory_bytes  # of the whole process, by resource limit
     job = job_from(head)
     limit_cpu(job.cpu_s)
+    limit_memory(_allowance(job, content))
     sanitize = {
         MediaKind.IMAGE: sanitize_picture,
         MediaKind.AUDIO: sanitize_recording,
@@ -35,11 +43,24 @@ def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
     except PolymodalError as error:
         return Refused(fault=_fault(error), message=error.message), b""
     except MemoryError:
-        message = f"decoding the file needs more than the limit of {memory_bytes} bytes of memory"
+        message = "decoding the file needs more memory than a file of its kind may take"
         return Refused(fault="too_large", message=message), b""
     except Exception as exc:  # noqa: BLE001  # process border: decoders raise anything
         message = f"the file is damaged: it cannot be decoded ({type(exc).__name__})"
         return Refused(fault="broken", message=message), b""
+
+
+def _allowance(job: Job, content: bytes) -> int:
+    """How much memory a file of this kind and size may take."""
+    own = _COPIES * len(content)
+    match MediaKind(job.kind):
+        case MediaKind.IMAGE:
+            return own + max(_EXTRA_BYTES, _BYTES_PER_PX * job.max_image_px)
+        case MediaKind.AUDIO | MediaKind.DOCUMENT:
+            return own + _EXTRA_BYTES
+        case MediaKind.VIDEO:
+            # Pictures are kept until others refer to them no more: sixteen of the largest size.
+            return own + _EXTRA_BYTES + 16 * 2 * job.max_video_px
 
 
 def _fault(error: PolymodalError) -> Fault:

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import BinaryIO
 
 from serve.media.frames import PREFIX, READY, Done, Part, Refused, packed
@@ -16,6 +17,8 @@ Answer = tuple[Done | Refused, bytes]
 
 # Enough for a coverage file when tests measure us; useless for filling a disk.
 _MAX_FILE_BYTES = 1024 * 1024
+# Where /proc/self/statm has data and stack, in pages.
+_DATA_PAGES = 5
 
 
 def serve_jobs(answer: Callable[[bytes, bytes, int], Answer]) -> None:
@@ -53,6 +56,17 @@ def limit_cpu(cpu_s: float) -> None:
     """Let this process take that much more processor time, then be killed."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + cpu_s) + 1, hard))
+
+
+def limit_memory(extra_bytes: int) -> None:
+    """Let this process take that much more memory of its own, beyond what it has now.
+
+    What exceeds it fails inside the process, as ``MemoryError`` or worse.
+    """
+    statm = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    now_bytes = int(statm[_DATA_PAGES]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (now_bytes + extra_bytes, hard))
 
 
 def _private_stdout() -> BinaryIO:
