@@ -103,7 +103,7 @@ class GuardedFetcher:
             target.copy_with(host=address),
             headers={
                 "Host": target.netloc.decode("ascii"),
-                "Accept": "image/*, audio/*",
+                "Accept": "image/*, audio/*, video/*, application/pdf",
                 # A compressed body could be a bomb.
                 "Accept-Encoding": "identity",
                 "User-Agent": "polymodal",

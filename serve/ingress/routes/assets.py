@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Path, Query, UploadFile
+from fastapi import APIRouter, File, Header, Path, Query, UploadFile
 from starlette.responses import Response
 
 from serve.domain.errors import InvalidRequest, NotFound
@@ -12,6 +12,7 @@ from serve.domain.media import MediaKind
 from serve.domain.records import Page
 from serve.ingress.authentication import AssetCaller, Reader
 from serve.ingress.context import Ports
+from serve.ingress.ranges import file_response
 from serve.protocol.native import (
     AssetPage,
     AssetView,
@@ -67,13 +68,19 @@ async def retrieve(asset_id: str, ports: Ports, caller: Reader) -> AssetView:
 
 
 @router.get("/{asset_id}/content")
-async def content(asset_id: str, ports: Ports, caller: Reader) -> Response:
-    """The sanitised bytes. They never change, so a browser may keep them."""
+async def content(
+    asset_id: str,
+    ports: Ports,
+    caller: Reader,
+    asked: Annotated[str | None, Header(alias="range", max_length=100)] = None,
+) -> Response:
+    """The sanitised bytes, or a range of them. They never change: a browser may keep them."""
     media = await ports.assets.get(caller, asset_id)
-    return Response(
+    return file_response(
         await ports.objects.get(media.storage_key),
         media_type=media.mime_type,
         headers=_FOR_KEEPS,
+        asked=asked,
     )
 
 
