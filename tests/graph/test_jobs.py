@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from graphs.online.jobs.supervisor import JobLimits, JobSupervisor
-from graphs.online.peers import Peers
 from serve.domain.errors import (
     BrokenMedia,
     EngineDead,
@@ -24,13 +23,10 @@ from serve.domain.jobs import Job, JobContext, JobEvent, JobLost, JobStatus
 from serve.domain.messages import Progress
 from serve.domain.ports import Notices
 from serve.domain.records import Caller, JsonObject, Page
-from serve.observability.processes import this_process
 from serve.storage.postgres.jobs import PostgresJobs
 from serve.storage.postgres.pool import Database
 from serve.storage.redis.streams import RedisStreams
-
-BEAT_S = 0.1
-SILENT_S = 0.6
+from tests.fixtures.filming import jobs_done
 
 
 @pytest.fixture
@@ -82,11 +78,8 @@ class Counting:
 async def working(
     rows: PostgresJobs, notices: Notices, kind: Counting, limits: JobLimits | None = None
 ) -> AsyncIterator[JobSupervisor]:
-    """One ingress process' worth of jobs, with a quick pulse."""
-    me = this_process("ingress")
-    peers = Peers(notices, me, beat_period_s=BEAT_S, silent_after_s=SILENT_S)
-    supervisor = JobSupervisor(rows, {"counting": kind}, peers, limits)
-    async with peers.met(), supervisor.running():
+    """One ingress process' worth of counting."""
+    async with jobs_done(rows, notices, {"counting": kind}, limits) as supervisor:
         yield supervisor
 
 

@@ -18,10 +18,11 @@ from serve.domain.messages import (
 from serve.domain.ports import Assets
 from serve.domain.records import JsonObject
 from serve.protocol.native import perception_view
-from serve.protocol.transcriptions import render_verbose_transcription
+from serve.protocol.transcriptions import Granularity, render_verbose_transcription
 
 TRANSCRIPTION: Final = "transcription"
 PERCEPTION: Final = "perception"
+_TIMED: Final[tuple[Granularity, ...]] = ("segment",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,4 +76,4 @@ class TranscriptionJobs(_Perceptions):
                 pass
             case _:
                 raise UnsupportedMedia("this asset has no sound to transcribe", param="asset_id")
-        return render_verbose_transcription(heard, ("segment",))
+        return render_verbose_transcription(heard, _TIMED)
