@@ -18,6 +18,7 @@ from serve.ingress.realtime.answer import Answer
 from serve.ingress.realtime.live import Live
 from serve.ingress.realtime.outbox import Cursor, Seen
 from serve.ingress.realtime.state import Conversation, prompt_items
+from serve.ingress.streaming import Batches
 from serve.protocol.realtime import ItemReference, ResponseParams, wire_format
 from serve.protocol.realtime_answer import AnswerPlan, CutReason
 from serve.protocol.realtime_items import media_of, new_item
@@ -138,13 +139,21 @@ class Responder:
                 state.answer, state.answer_ended = plan, None
                 state.answer_began = self._live.next_event
                 await self._live.keep()
-            await self._deliver(active, plan, None)
+            batches = self._live.ports.runs.follow(plan.response_id)
+            await self._deliver(active, plan, batches)
         finally:
             self._drop_unless_cut(active)
 
     async def _go_on(self, active: _Active, plan: AnswerPlan, cursor: Cursor | None) -> None:
+        live = self._live
         try:
-            await self._deliver(active, plan, cursor)
+            try:
+                record = await live.ports.responses.get(live.caller, plan.response_id)
+                batches = batches_of(live.ports, record)
+            except NotFound:
+                # Refused, and so forgotten: its log still says why.
+                batches = live.ports.runs.follow(plan.response_id)
+            await self._deliver(active, plan, batches, cursor=cursor)
         finally:
             self._drop_unless_cut(active)
 
@@ -154,7 +163,14 @@ class Responder:
         if task is None or not task.cancelling():
             self._forget(active)
 
-    async def _deliver(self, active: _Active, plan: AnswerPlan, cursor: Cursor | None) -> None:
+    async def _deliver(
+        self,
+        active: _Active,
+        plan: AnswerPlan,
+        batches: Batches,
+        *,
+        cursor: Cursor | None = None,
+    ) -> None:
         live = self._live
         in_conversation = plan.conversation_id is not None
         active.answer = Answer(
@@ -165,12 +181,6 @@ class Responder:
             live.keep,
             cursor=cursor,
         )
-        try:
-            record = await live.ports.responses.get(live.caller, plan.response_id)
-            batches = batches_of(live.ports, record)
-        except NotFound:
-            # Refused, and so forgotten: its log still says why.
-            batches = live.ports.runs.follow(plan.response_id)
         last = await active.answer.tell(batches)
         # From here on it can only end.
         self._forget(active)
