@@ -38,6 +38,14 @@ class ServedModels:
         candidates = tuple(model for model in self.models if model.role == role)
         return _named(name, candidates) if name else candidates[0]
 
+    def voiced(self, voice: str) -> ServedModel:
+        """The first model that has this voice; the default one if none has."""
+        speaking = [model for model in self.models if model.voices]
+        for model in speaking:
+            if any(voice in (each.name, *each.aliases) for each in model.voices):
+                return model
+        return self.choose("speech_generator", None)
+
     def named(self, name: str) -> ServedModel:
         """The model of that name or alias, whatever its role. Raises ``UnknownModel``."""
         return _named(name, self.models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.domain.media import Making
-from serve.domain.messages import Painted, PaintRequest
+from serve.domain.messages import Painted, PaintRequest, SpeechRequest
 from serve.domain.records import JsonObject
 
 
@@ -18,6 +18,12 @@ def making_of_picture(
         recipe=_recipe(request, painted),
         parents=tuple(dict.fromkeys((*source, *parents))),
     )
+
+
+def making_of_speech(request: SpeechRequest) -> Making:
+    """How a text was said."""
+    recipe: JsonObject = {"text": request.text, "voice": request.voice, "speed": request.speed}
+    return Making(action="c2pa.created", model=request.model, recipe=recipe)
 
 
 def _recipe(request: PaintRequest, painted: Painted) -> JsonObject:

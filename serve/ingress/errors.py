@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from serve.domain.errors import (
     InternalError,
@@ -18,9 +18,13 @@ from serve.domain.errors import (
     NotServed,
     PolymodalError,
 )
+from serve.ingress.leaving import ClientLeft
 from serve.protocol.errors import render_error
 
 _log = logging.getLogger(__name__)
+
+# What web servers write in their logs for a client that left; nobody reads it.
+_CLIENT_CLOSED_REQUEST = 499
 
 SERVED = (
     "models, responses (create, retrieve, cancel, delete, input_items), conversations and their "
@@ -75,6 +79,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(PolymodalError)
     async def _ours(_request: Request, error: PolymodalError) -> JSONResponse:
         return error_response(as_error(error))
+
+    @app.exception_handler(ClientLeft)
+    async def _left(_request: Request, _error: ClientLeft) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

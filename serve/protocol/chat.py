@@ -30,6 +30,7 @@ from serve.domain.messages import (
     Usage,
 )
 from serve.domain.records import JsonObject, ResponseRecord
+from serve.domain.voices import AudioFormat
 from serve.protocol.items import (
     AudioData,
     ContentPart,
@@ -53,6 +54,7 @@ from serve.protocol.responses import (
     TextConfig,
     TextFormat,
 )
+from serve.protocol.speech import VoiceId
 
 
 class ImageUrl(Wire):
@@ -125,6 +127,12 @@ class ChatToolCall(Wire):
     function: CalledFunction
 
 
+class SpokenBefore(Wire):
+    """An answer the assistant spoke earlier, by the id it was given."""
+
+    id: str
+
+
 class ChatMessageIn(Wire):
     """One message of the history."""
 
@@ -135,7 +143,7 @@ class ChatMessageIn(Wire):
     tool_call_id: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
-    audio: None = None
+    audio: SpokenBefore | None = None
     function_call: None = None
 
 
@@ -191,6 +199,18 @@ class ChatStreamOptions(Wire):
     include_obfuscation: bool | None = None
 
 
+class SpokenAnswer(Wire):
+    """With which voice to answer, and as what to send it."""
+
+    voice: str | VoiceId
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+
+    @property
+    def audio_format(self) -> AudioFormat:
+        """The format in our words."""
+        return AudioFormat.PCM if self.format == "pcm16" else AudioFormat(self.format)
+
+
 class CreateChatCompletion(Wire):
     """Body of ``POST /v1/chat/completions``. ``store`` keeps nothing more than ``responses``."""
 
@@ -220,8 +240,25 @@ class CreateChatCompletion(Wire):
     prompt_cache_key: str | None = None
     service_tier: str | None = None
     reasoning_effort: str | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    audio: SpokenAnswer | None = None
     logprobs: Literal[False] | None = None
+
+    @property
+    def aloud(self) -> SpokenAnswer | None:
+        """How the answer is to be spoken, if it is.
+
+        Raises:
+            InvalidRequest: it says that, but not how; or asks for what cannot be streamed.
+        """
+        if "audio" not in (self.modalities or ()):
+            return None
+        if self.audio is None:
+            raise InvalidRequest("the modality audio needs audio.voice and .format", param="audio")
+        if self.stream and self.audio.format != "pcm16":
+            message = f"{self.audio.format} cannot be streamed; choose pcm16"
+            raise InvalidRequest(message, param="audio.format")
+        return self.audio
 
 
 def to_create_response(body: CreateChatCompletion) -> CreateResponse:
@@ -393,6 +430,10 @@ class ChatChunks:
             case _:
                 assert_never(event)
 
+    def apply_sound(self, part: JsonObject) -> JsonObject:
+        """The chunk of a part of the spoken answer."""
+        return self._chunk({"audio": part})
+
     def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> JsonObject:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return {**self._base, "choices": [choice]}
@@ -430,6 +471,13 @@ def render_completion(record: ResponseRecord, reason: FinishReason) -> JsonObjec
         ],
         "usage": render_chat_usage(record.usage),
     }
+
+
+def render_spoken_completion(completion: JsonObject, sound: JsonObject) -> JsonObject:
+    """The same completion, with its text as the transcript of a sound."""
+    (choice,) = completion["choices"]
+    message = {**choice["message"], "content": None, "audio": sound}
+    return {**completion, "choices": [{**choice, "message": message}]}
 
 
 def render_chat_usage(usage: Usage) -> JsonObject:

@@ -19,7 +19,7 @@ from serve.domain.errors import EngineDead
 from serve.domain.ports import Accounts
 from serve.domain.records import Caller
 from serve.storage.postgres.pool import Database
-from tests.fixtures.ingress import Ingress, ingress
+from tests.fixtures.ingress import Ingress, ingress, post_and_watch
 
 _TEXT = "One is said. Two is said. Three is said."
 
@@ -128,36 +128,8 @@ async def test_events_say_that_a_voice_died(door: Ingress) -> None:
 async def test_a_client_that_leaves_ends_the_speech(door: Ingress) -> None:
     """The first sentence arrives while the second is not yet being said."""
     door.voice.hold = asyncio.Event()
-    body = json.dumps({"model": "tts-1", "input": _TEXT, "response_format": "pcm"}).encode()
-    first_sound = asyncio.Event()
-    requests = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def receive() -> dict[str, Any]:
-        for message in requests:
-            return message
-        await first_sound.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        if message.get("body"):
-            first_sound.set()
-
-    authorization = door.http.headers["authorization"].encode()
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/v1/audio/speech",
-        "raw_path": b"/v1/audio/speech",
-        "query_string": b"",
-        "headers": [(b"authorization", authorization), (b"content-type", b"application/json")],
-        "server": ("ingress", 80),
-        "client": ("127.0.0.1", 1),
-    }
-    async with asyncio.timeout(20):
-        await door.app(scope, receive, send)
+    body = {"model": "tts-1", "input": _TEXT, "response_format": "pcm"}
+    await post_and_watch(door, "/v1/audio/speech", body, lambda _: True)
     assert door.voice.was_closed.is_set()
     assert door.voice.n_said == 1
 

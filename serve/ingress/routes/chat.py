@@ -7,14 +7,17 @@ from starlette.responses import JSONResponse, Response
 
 from serve.domain.messages import Finished, FinishReason
 from serve.domain.records import ResponseRecord
+from serve.ingress.aloud import SpokenChat, speaker, with_words
 from serve.ingress.answering import batches_of, begin, wait_for_answer
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import Ports, reply_headers
+from serve.ingress.leaving import unless_left
 from serve.ingress.streaming import ChatFrames, EventStream
 from serve.protocol.chat import (
     ChatChunks,
     CreateChatCompletion,
     render_completion,
+    render_spoken_completion,
     to_create_response,
 )
 
@@ -25,14 +28,22 @@ router = APIRouter(prefix="/v1/chat", tags=["chat"])
 async def create(
     body: CreateChatCompletion, request: Request, ports: Ports, caller: GeneratingCaller
 ) -> Response:
-    """Complete a chat, as a stream of chunks or whole."""
-    run = await begin(ports, caller, to_create_response(body), reply_headers(request.scope))
+    """Complete a chat, as a stream of chunks or whole, in writing or aloud."""
+    aloud = body.aloud and speaker(ports, caller, body.aloud)
+    asked = to_create_response(await with_words(ports, caller, body))
+    run = await begin(ports, caller, asked, reply_headers(request.scope))
     if not body.stream:
         record = await wait_for_answer(run, request)
-        return JSONResponse(render_completion(record, _reason(record)))
+        completion = render_completion(record, _reason(record))
+        text = completion["choices"][0]["message"]["content"]
+        sound = await unless_left(request, aloud.say_all(text)) if aloud and text else None
+        return JSONResponse(render_spoken_completion(completion, sound) if sound else completion)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    frames = ChatFrames(ChatChunks(run.record, include_usage=include_usage))
-    return EventStream(batches_of(ports, run.record), frames, run=run)
+    chunks = ChatChunks(run.record, include_usage=include_usage)
+    batches = batches_of(ports, run.record)
+    if aloud:
+        return SpokenChat(run, batches, chunks, aloud)
+    return EventStream(batches, ChatFrames(chunks), run=run)
 
 
 def _reason(record: ResponseRecord) -> FinishReason:
