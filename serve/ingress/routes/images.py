@@ -14,15 +14,12 @@ from serve.domain.media import MediaKind, MediaRef
 from serve.domain.records import Caller
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
-from serve.ingress.leaving import ClientLeft, unless_left
+from serve.ingress.leaving import unless_left
 from serve.ingress.painting import Commission, commission, paint_all, painted_frames
 from serve.ingress.pieces import PieceStream
 from serve.protocol.images import CreateImage, EditImage, PictureFormat, render_images
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
-
-# What web servers write in their logs for a client that left; nobody reads it.
-_CLIENT_CLOSED_REQUEST = 499
 
 
 @router.post("/generations")
@@ -119,9 +116,6 @@ async def _stored(ports: IngressPorts, caller: Caller, file: UploadFile) -> Medi
 async def _reply(request: Request, ports: IngressPorts, order: Commission) -> Response:
     if order.wishes.stream:
         return PieceStream(painted_frames(ports, order), "text/event-stream")
-    try:
-        pictures = await unless_left(request, paint_all(ports, order))
-    except ClientLeft:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+    pictures = await unless_left(request, paint_all(ports, order))
     base_url = str(request.base_url)
     return JSONResponse(render_images(order.wishes, pictures, order.size, base_url))
