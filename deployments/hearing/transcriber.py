@@ -76,7 +76,7 @@ class Transcriber:
         )
 
         def at(time_s: float) -> float:
-            return round(start_s + min(time_s, end_s), 3)
+            return round(float(start_s + min(time_s, end_s)), 3)
 
         return Transcription(
             segments=tuple(
