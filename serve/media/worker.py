@@ -15,7 +15,8 @@ from serve.media.recordings import sanitize_recording
 from serve.media.videos import sanitize_video
 from serve.media.worker_loop import Answer, limit_cpu, limit_memory, serve_jobs
 
-_EXTRA_BYTES = 256 * 1024 * 1024
+# With what a process takes beside its data, less than 256 MiB.
+_EXTRA_BYTES = 224 * 1024 * 1024
 # A picture of the largest size twice, as when it is turned: four bytes a pixel.
 _BYTES_PER_PX = 9
 # An upload is read, copied page by page, written and scrubbed, twice.

@@ -49,9 +49,9 @@ REFUSALS = {
 
 @dataclass
 class MemoryWatch:
-    """The largest extra memory of this process and its decoders together, killed ones too."""
+    """The most extra memory that this process and its decoders had together."""
 
-    _peaks: dict[int, int] = field(default_factory=dict)
+    extra_bytes: int = 0
     _bases: dict[int, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -68,24 +68,21 @@ class MemoryWatch:
         self._stop.set()
         self._thread.join()
 
-    @property
-    def extra_bytes(self) -> int:
-        """The sum over processes of how far each rose above where it began."""
-        return sum(peak - self._bases.get(pid, 0) for pid, peak in self._peaks.items())
-
     def _look_on(self) -> None:
         while not self._stop.wait(0.02):
             self._look()
         self._look()
 
     def _look(self) -> None:
+        extra = 0
         for process in self._watched():
             with suppress(OSError, psutil.Error, StopIteration):
                 status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
                 peak = next(line for line in status if line.startswith("VmHWM"))
-                self._peaks[process.pid] = int(peak.split()[1]) * 1024
                 # A decoder that has just begun: what it takes empty is not the file's doing.
-                self._bases.setdefault(process.pid, _EMPTY_DECODER_BYTES)
+                base = self._bases.setdefault(process.pid, _EMPTY_DECODER_BYTES)
+                extra += max(0, int(peak.split()[1]) * 1024 - base)
+        self.extra_bytes = max(self.extra_bytes, extra)
 
     def _watched(self) -> list[psutil.Process]:
         me = psutil.Process()
