@@ -22,7 +22,7 @@ from serve.domain.records import Caller, Scope
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
 from tests.fixtures.ingress import Ingress, ingress
-from tests.fixtures.talking import Talk, listening, loud, silent, talking
+from tests.fixtures.talking import Breath, Talk, listening, loud, silent, talking
 
 _CAT = Path(__file__).parents[1] / "media" / "cat.jpg"
 _TEXT: dict[str, Any] = {"output_modalities": ["text"]}
@@ -226,18 +226,15 @@ async def test_speech_starts_while_the_text_is_still_being_written(served: Serve
 
 async def test_speaking_interrupts_and_what_was_not_heard_is_forgotten(served: Served) -> None:
     served.ingress.generator.words = ("One two three four. ", "Five six seven eight.")
-    served.ingress.voice.hold = asyncio.Event()
+    served.ingress.voice.hold = breath = Breath(1)
     async with served.talking() as talk:
         await talk.types("Count.")
         await talk.connection.response.create()
         item_id = (await talk.until("response.output_audio.delta")).item_id
-        served.ingress.voice.hold.set()
-        while len(talk.sound()) < 2 * _TENTH_S:
-            await talk.until("response.output_audio.delta")
-        served.ingress.voice.hold = asyncio.Event()
+        await talk.until("response.output_audio.delta")
         await talk.says(loud(300))
         cut = await talk.until("response.done")
-        assert talk.kinds.index("input_audio_buffer.speech_started") < len(talk.kinds)
+        assert "input_audio_buffer.speech_started" in talk.kinds
         assert cut.response.status == "cancelled"
         assert cut.response.status_details.reason == "turn_detected"
         assert cut.response.output[0].status == "incomplete"
@@ -247,7 +244,7 @@ async def test_speaking_interrupts_and_what_was_not_heard_is_forgotten(served: S
         await item.retrieve(item_id=item_id)
         kept = (await talk.until("conversation.item.retrieved")).item
         assert kept.content[0].transcript == "One two three four. Five six"
-        served.ingress.voice.hold.set()
+        breath.take(10)
         await talk.says(loud(300) + silent(700))
         await talk.until("response.done")
     assert _prompt(served) == [
@@ -369,7 +366,7 @@ async def test_a_dropped_connection_goes_on_at_another_process_and_loses_nothing
     ada: Caller,
 ) -> None:
     generator = served.ingress.generator
-    generator.words = ("One two. ", "Three four. ", "Five six.")
+    generator.words = ("One two. Three", " four. Five", " six.")
     generator.hold = asyncio.Event()
     async with (
         ingress(database, redis_url, tmp_path, accounts, ada) as other,
