@@ -17,6 +17,7 @@ from ray import serve as ray_serve
 
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
+from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
 from graphs.online.active_run import RunPorts
@@ -36,9 +37,14 @@ from serve.domain.errors import (
     NodeTimeout,
 )
 from serve.domain.media import MediaKind, SanitizedMedia, asset_storage_key
-from serve.domain.messages import GenerationRequest, Sampling, TextBatch
+from serve.domain.messages import GenerationRequest, Sampling, SpeechRequest, TextBatch
 from serve.domain.records import Caller, Item, ResponseStatus
-from serve.handles import GeneratorClient, ImageEncoderClient, TextEncoderClient
+from serve.handles import (
+    GeneratorClient,
+    ImageEncoderClient,
+    SpeechGeneratorClient,
+    TextEncoderClient,
+)
 from serve.observability.processes import this_process
 from serve.registry.catalog import CPU_CATALOG
 from serve.registry.specs import GeneratorTraits, ModelSpec, spec_of_folder
@@ -63,6 +69,7 @@ pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
 
 _TEXT = CPU_CATALOG.get("minilm-l6-v2")
 _EYES = CPU_CATALOG.get("vision-lite")
+_VOICE = CPU_CATALOG.get("hibari")
 
 
 def _wire(name: str, replica: type[Any], *arguments: object) -> Any:
@@ -119,6 +126,26 @@ async def test_trouble_behind_a_handle_becomes_an_error_of_ours() -> None:
         await client.encode(TextBatch(("ours",)))
     with pytest.raises((RuntimeError, InternalError)):
         await client.encode(TextBatch(("bug",)))
+
+
+@pytest.fixture(scope="module")
+def speech(models_dir: Path) -> SpeechGeneratorClient:
+    handle = _wire("SpeechGenerator", SpeechGeneratorReplica, (_VOICE,), models_dir)
+    return SpeechGeneratorClient(handle, node="speech generator", timeout_s=60)
+
+
+async def test_sentences_come_through_a_handle_one_by_one(speech: SpeechGeneratorClient) -> None:
+    request = SpeechRequest(text="One. Two. Three.", model="tts-1", voice="alloy")
+    said = [sentence async for sentence in speech.speak(request)]
+    assert [sentence.text for sentence in said] == ["One.", "Two.", "Three."]
+    assert all(sentence.duration_s > 0.2 for sentence in said)
+    assert await speech.ping() == _VOICE.revision
+
+
+async def test_a_refusal_to_speak_crosses_the_handle(speech: SpeechGeneratorClient) -> None:
+    request = SpeechRequest(text="One.", model="tts-1", voice="nobody")
+    with pytest.raises(InvalidRequest, match="heart, alloy"):
+        await anext(speech.speak(request))
 
 
 @pytest.fixture(scope="module")
