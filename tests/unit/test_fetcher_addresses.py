@@ -81,6 +81,75 @@ async def test_a_name_with_any_private_address_is_refused() -> None:
     assert "public internet" in await refusal("https://rebind.example/a", mixed)
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["[::]", "[::1]", "[::127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:0:127.0.0.1]",
+     "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fd00:ec2::254]", "[fe80::1]", "[ff02::1]",
+     "0.0.0.1", "100.100.100.200", "192.168.0.1", "172.31.255.255", "224.0.0.1"],
+)  # fmt: skip
+async def test_no_spelling_of_a_private_address_reaches_a_connection(host: str) -> None:
+    async def never(name: str, port: int) -> list[str]:
+        raise AssertionError("an address needs no resolver")
+
+    assert "public internet" in await refusal(f"https://{host}/latest/meta-data", never)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://example.com@127.0.0.1/", "https://127.0.0.1\\@example.com/",
+     "https://example.com:443@127.0.0.1/", "https://[::1%25eth0]/", "https://127.0.0.1:443:80/",
+     "https://%31%32%37.0.0.1/", "https://\u2460\u2461\u2466.0.0.1/", "https://127\u30020.0.1/",
+     "https://127.0.0.1./", "https://localhost./", "https://0/", "https://0300.0250.0.1/",
+     "https://0xa9fea9fe/", "https://2852039166/", "https://017700000001/", "https://1.1/",
+     "https:\\\\127.0.0.1", "HTTPS://127.0.0.1/", "https://127.0.0.1#@example.com/",
+     "https://127.0.0.1?@example.com/"],
+)  # fmt: skip
+async def test_addresses_in_disguise_are_refused(url: str) -> None:
+    async def as_the_machine_does(name: str, port: int) -> list[str]:
+        try:
+            return [socket.gethostbyname(name)]
+        except UnicodeError:
+            raise socket.gaierror from None
+
+    assert await refusal(url, as_the_machine_does)
+
+
+async def test_a_name_is_resolved_once_so_it_cannot_mean_something_else_a_moment_later(
+    site: Site,
+) -> None:
+    """DNS rebinding: public when checked, private when connected to."""
+    answers = ["127.0.0.1", "10.0.0.1", "10.0.0.2"]
+    asked: list[str] = []
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return [answers[len(asked) - 1]]
+
+    site.pages["/"] = page(b"pinned")
+    async with GuardedFetcher(
+        max_bytes=10, allow_hosts=frozenset({site.host}), resolve=rebinding
+    ) as fetcher:
+        assert (await fetcher.fetch(f"http://{site.host}/"))[0] == b"pinned"
+    assert asked == ["pictures.example"]
+
+
+async def test_a_name_that_turns_private_behind_a_redirect_is_refused(site: Site) -> None:
+    n_asked = 0
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        nonlocal n_asked
+        n_asked += 1
+        return ["127.0.0.1"] if host == "pictures.example" else ["169.254.169.254"]
+
+    site.pages["/"] = page(status="307 Temporary Redirect", Location="https://metadata.example/")
+    async with GuardedFetcher(
+        max_bytes=10, allow_hosts=frozenset({site.host}), resolve=rebinding
+    ) as fetcher:
+        with pytest.raises(InvalidRequest, match="public internet"):
+            await fetcher.fetch(f"http://{site.host}/")
+    assert (n_asked, len(site.requests)) == (2, 1)
+
+
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"])
 async def test_odd_spellings_of_this_machine_are_refused(host: str) -> None:
     async def as_the_machine_does(name: str, port: int) -> list[str]:
