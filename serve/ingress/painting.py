@@ -105,6 +105,7 @@ async def painted_frames(ports: IngressPorts, order: Commission) -> AsyncGenerat
                     done = render_completed_image(order.operation, order.wishes, made, order.size)
                     yield named_frame(done)
                 elif each.png:
+                    await ports.moderation.check_picture(each.png, param="prompt")
                     _, content = await _written(order.wishes, each.png)
                     yield named_frame(
                         render_partial_image(
