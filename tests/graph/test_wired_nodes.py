@@ -17,6 +17,7 @@ from ray import serve as ray_serve
 
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
+from deployments.moderator import ModeratorReplica
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
 from deployments.vision_tower import load_tower
@@ -30,6 +31,7 @@ from serve.config.settings import Settings, load_settings
 from serve.domain.asks import Ask
 from serve.domain.catalogue import ServedModel
 from serve.domain.errors import (
+    BrokenMedia,
     ContextLengthExceeded,
     EngineDead,
     InternalError,
@@ -42,6 +44,7 @@ from serve.domain.records import Caller, Item, ResponseStatus
 from serve.handles import (
     GeneratorClient,
     ImageEncoderClient,
+    ModeratorClient,
     SpeechGeneratorClient,
     TextEncoderClient,
 )
@@ -70,6 +73,7 @@ pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
 _TEXT = CPU_CATALOG.get("minilm-l6-v2")
 _EYES = CPU_CATALOG.get("vision-lite")
 _VOICE = CPU_CATALOG.get("hibari")
+_JUDGE = CPU_CATALOG.get("omni-moderation-latest")
 
 
 def _wire(name: str, replica: type[Any], *arguments: object) -> Any:
@@ -107,6 +111,20 @@ async def test_text_becomes_unit_vectors_through_a_handle(text_encoder: TextEnco
     assert embeddings.vectors.shape == (2, 384)
     assert np.linalg.norm(embeddings.vectors, axis=1) == pytest.approx(1, abs=1e-5)
     assert await text_encoder.ping() == _TEXT.revision
+
+
+async def test_texts_and_pictures_are_judged_through_a_handle(
+    models_dir: Path, cat_jpeg: bytes
+) -> None:
+    handle = _wire("Moderator", ModeratorReplica, _JUDGE, models_dir)
+    client = ModeratorClient(handle, node="moderator", timeout_s=60)
+    threat, greeting = await client.judge_texts(("I will kill you", "hello"))
+    assert threat.scores["harassment/threatening"] == 0.9
+    assert greeting.scores.keys() == {"prompt_injection", "illicit"}
+    assert (await client.judge_picture(cat_jpeg)).scores["sexual"] < 0.2
+    with pytest.raises(BrokenMedia):
+        await client.judge_picture(b"")
+    assert await client.ping() == _JUDGE.revision
 
 
 async def test_refusals_cross_the_handle_as_they_are(text_encoder: TextEncoderClient) -> None:
