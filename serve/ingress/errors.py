@@ -28,7 +28,7 @@ _CLIENT_CLOSED_REQUEST = 499
 
 SERVED = (
     "models, responses (create, retrieve, cancel, delete, input_items), conversations and their "
-    "items, chat/completions, embeddings, audio/transcriptions, audio/speech"
+    "items, chat/completions, embeddings, audio/transcriptions, audio/speech, moderations"
 )
 
 
