@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import PIL.Image
+import PIL.ImageOps
 import torch
 from torch import Tensor
 
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 16
 # How far the walk leads from its middle: 0 stands still, 1 forgets it.
-_RADIUS: Final = 0.35
+_RADIUS: Final = 0.25
 # How much of a source may change on the way.
 _STRENGTH: Final = 0.55
 _SOURCE_FADES_S: Final = 1.0
+# What such painters leave around their subject.
+_PAPER: Final = "white"
 _MAX_FRAMES: Final = 256
 
 
@@ -101,8 +104,12 @@ class WalkingPainter:
         size = (request.width_px, request.height_px)
         n_fading = max(1, round(_SOURCE_FADES_S * request.frames_per_s))
         for index, canvas in enumerate(canvases):
-            frame = _covering(self._painter.picture(canvas), size)
-            if source is not None and index < n_fading:
+            painted = self._painter.picture(canvas)
+            if source is None:
+                yield PIL.ImageOps.pad(painted, size, PIL.Image.Resampling.BICUBIC, _PAPER)
+                continue
+            frame = _covering(painted, size)
+            if index < n_fading:
                 frame = PIL.Image.blend(_covering(source, size), frame, index / n_fading)
             yield frame
 

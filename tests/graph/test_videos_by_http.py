@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import av
 import PIL.Image
@@ -27,7 +28,7 @@ from tests.fixtures.ingress import FILMER, Ingress, ScriptedModerator, ingress
 # The SDK says that OpenAI's own service ends; ours goes on.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
-_SIZE = "1280x720"
+_SIZE: Final = "1280x720"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def sdk(door: Ingress) -> AsyncOpenAI:
     return AsyncOpenAI(
         api_key=key,
         base_url="http://ingress/v1",
-        http_client=door.http,
+        http_client=door.http,  # type: ignore[arg-type] # the same by another name
         max_retries=0,
         _strict_response_validation=True,
     )
