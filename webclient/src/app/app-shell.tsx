@@ -6,6 +6,7 @@ import { Button, IconButton } from "@/components/ui/button";
 import { Mark } from "@/components/ui/mark";
 import { LiveAnswersProvider } from "@/features/chat/stream/live-answers-provider";
 import { ConversationList } from "@/features/conversations/conversation-list";
+import { JobsButton } from "@/features/jobs/jobs-button";
 import { useSignOutMutation } from "@/features/session/api/session-api";
 import { selectSession, type SessionState } from "@/lib/session-slice";
 import { useShortcut } from "@/lib/shortcuts";
@@ -127,6 +128,7 @@ function Sidebar({ theme, onTheme, onNew, onNavigate, onShortcuts, onHide }: Sid
             <Palette aria-hidden className="size-4.5 text-see" /> Studio
           </Link>
         </Button>
+        <JobsButton />
       </div>
       <div className="min-h-0 flex-1 overflow-y-auto px-3 pb-4">
         <ConversationList onOpen={onNavigate} />

@@ -2,6 +2,7 @@ import { createBrowserRouter } from "react-router";
 import { ChatPage } from "@/features/chat/chat-page";
 import { KeysPage } from "@/features/keys/keys-page";
 import { SetupPage } from "@/features/session/setup-page";
+import { VoiceButton } from "@/features/voice/voice-button";
 import { AppShell } from "./app-shell";
 import { NotFoundPage } from "./not-found-page";
 import { PageError } from "./page-error";
@@ -23,8 +24,8 @@ export function createRouter() {
             </WithSession>
           ),
           children: [
-            { index: true, element: <ChatPage aside={null} /> },
-            { path: "/c/:conversationId", element: <ChatPage aside={null} /> },
+            { index: true, element: <ChatPage aside={<VoiceButton />} /> },
+            { path: "/c/:conversationId", element: <ChatPage aside={<VoiceButton />} /> },
             { path: "/studio", element: <StudioRoute /> },
             { path: "/keys", element: <KeysPage /> },
             { path: "*", element: <NotFoundPage /> },

@@ -25,6 +25,26 @@ const ADVICE: Record<string, Advice> = {
     title: "This conversation has grown too long",
     action: "Start a new conversation, or send a shorter message with fewer attachments.",
   },
+  content_policy_violation: {
+    title: "The rules of this installation do not allow that",
+    action: "The message names the rule. Ask for something else, or ask an administrator.",
+  },
+  microphone_blocked: {
+    title: "The microphone is blocked for this page",
+    action: "Allow it in the address bar's site settings, then try again.",
+  },
+  microphone_missing: {
+    title: "No microphone was found",
+    action: "Plug one in, then try again.",
+  },
+  microphone_insecure: {
+    title: "Browsers allow the microphone only on https pages",
+    action: "Open this page over https.",
+  },
+  microphone_failed: {
+    title: "The microphone could not be opened",
+    action: "Close other programs that use it, then try again.",
+  },
   invalid_api_key: {
     title: "You are signed out",
     action: "Sign in again; your conversations are kept.",
@@ -47,11 +67,11 @@ const ADVICE: Record<string, Advice> = {
   },
   media_too_large: {
     title: "That file is too large",
-    action: "Send a smaller picture or a shorter recording.",
+    action: "Send a smaller picture, a shorter recording or video, or fewer pages.",
   },
   unsupported_media_type: {
     title: "That kind of file is not understood",
-    action: "Send a picture (JPEG, PNG, WebP) or a recording (WAV, MP3, FLAC, OGG).",
+    action: "Send a picture (JPEG, PNG, WebP), a recording (WAV, MP3, FLAC, OGG), a video (MP4, WebM) or a PDF.",
   },
   broken_media: {
     title: "That file could not be opened",

@@ -8,20 +8,23 @@ import { asProblem } from "@/lib/problem";
 import { useCreateVideoMutation } from "../api/studio-api";
 import { SourceField } from "./source-field";
 
-const SECONDS = ["4", "8", "12"] as const;
+const SECONDS = ["2", "4", "8", "12"] as const;
+const SIZES = ["256x256", "512x512", "720x1280", "1280x720"] as const;
 
 /** Clips from words or from a picture; making one is a job that outlives this page. */
 export function VideosTab({ jobs }: { jobs: ReactNode }) {
   const promptId = useId();
   const [create, { error, isLoading }] = useCreateVideoMutation();
   const [prompt, setPrompt] = useState("");
-  const [seconds, setSeconds] = useState<(typeof SECONDS)[number]>("4");
+  const [seconds, setSeconds] = useState<(typeof SECONDS)[number]>("2");
+  const [size, setSize] = useState<(typeof SIZES)[number]>("512x512");
   const [source, setSource] = useState<Asset | null>(null);
 
   const submit = async () => {
     const form = new FormData();
     form.append("prompt", prompt.trim());
     form.append("seconds", seconds);
+    form.append("size", size);
     if (source !== null) {
       const picture = await fetch(source.content_url);
       form.append("input_reference", await picture.blob(), "source.png");
@@ -54,7 +57,10 @@ export function VideosTab({ jobs }: { jobs: ReactNode }) {
           />
         </div>
         <SourceField source={source} onChange={setSource} />
-        <SelectField label="Seconds" value={seconds} onChange={setSeconds} options={SECONDS.map((value) => ({ value, label: value }))} />
+        <div className="grid grid-cols-2 gap-3">
+          <SelectField label="Seconds" value={seconds} onChange={setSeconds} options={SECONDS.map((value) => ({ value, label: value }))} />
+          <SelectField label="Size" value={size} onChange={setSize} options={SIZES.map((value) => ({ value, label: value.replace("x", " × ") }))} />
+        </div>
         <Button type="submit" variant="primary" disabled={isLoading || prompt.trim() === ""}>
           <Clapperboard aria-hidden className="size-4" /> Make a clip
         </Button>

@@ -1,0 +1,20 @@
+import { AudioLines } from "lucide-react";
+import { useState } from "react";
+import { IconButton } from "@/components/ui/button";
+import { useCapabilities } from "@/lib/capabilities";
+import { VoiceDialog } from "./voice-dialog";
+
+/** Begins a conversation by voice, where the server can listen and speak. */
+export function VoiceButton() {
+  const { voice } = useCapabilities();
+  const [open, setOpen] = useState(false);
+  if (!voice) return null;
+  return (
+    <>
+      <IconButton label="Talk" onClick={() => setOpen(true)}>
+        <AudioLines aria-hidden className="size-5" />
+      </IconButton>
+      {open && <VoiceDialog onClose={() => setOpen(false)} />}
+    </>
+  );
+}
