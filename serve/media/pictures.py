@@ -37,7 +37,7 @@ def sanitize_picture(content: bytes, job: Job) -> tuple[Done, bytes]:
         _turn_upright(opened)
     is_jpeg = job.decoder == "JPEG"
     # Nothing holds the decoded pixels but this name: they go as soon as they are converted.
-    clean = opened
+    clean: Image.Image = opened
     del opened
     clean = _in_srgb(clean, may_have_alpha=not is_jpeg)
     clean.info.clear()

@@ -6,11 +6,13 @@ import base64
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import openai
 import pytest
+from openai.types import ModerationImageURLInputParam, ModerationTextInputParam
 from PIL import Image
 
 from deployments.moderator import ModeratorReplica
@@ -59,13 +61,13 @@ async def client(here: Ingress) -> AsyncIterator[openai.AsyncOpenAI]:
         api_key=secret,
         base_url="http://ingress/v1",
         max_retries=0,
-        http_client=httpx.AsyncClient(transport=transport),
+        http_client=cast("Any", httpx.AsyncClient(transport=transport)),
     ) as client:
         yield client
 
 
 @pytest.fixture
-def cat(cat_photo: Path) -> object:
+def cat(cat_photo: Path) -> ModerationImageURLInputParam:
     url = "data:image/jpeg;base64," + base64.b64encode(cat_photo.read_bytes()).decode()
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -84,24 +86,23 @@ async def test_texts_are_judged_one_by_one(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_a_picture_and_its_text_are_judged_as_one(
-    client: openai.AsyncOpenAI, cat: object
+    client: openai.AsyncOpenAI, cat: ModerationImageURLInputParam
 ) -> None:
-    found = await client.moderations.create(
-        input=[{"type": "text", "text": "a topless woman"}, cat]  # type: ignore[list-item]
-    )
+    text: ModerationTextInputParam = {"type": "text", "text": "a topless woman"}
+    found = await client.moderations.create(input=[text, cat])
     (result,) = found.results
     assert result.category_applied_input_types.sexual == ["text", "image"]
     assert result.categories.sexual
-    alone = await client.moderations.create(input=[cat])  # type: ignore[list-item]
+    alone = await client.moderations.create(input=[cat])
     assert not alone.results[0].flagged
     assert alone.results[0].category_scores.sexual < 0.2
     assert alone.results[0].category_applied_input_types.violence == []
 
 
 async def test_nothing_judged_is_kept(
-    client: openai.AsyncOpenAI, cat: object, database: Database
+    client: openai.AsyncOpenAI, cat: ModerationImageURLInputParam, database: Database
 ) -> None:
-    await client.moderations.create(input=[cat])  # type: ignore[list-item]
+    await client.moderations.create(input=[cat])
     assert await database.rows("SELECT id FROM assets") == []
 
 
