@@ -10,15 +10,21 @@ from pathlib import Path
 import pytest
 
 from deployments.generator import GeneratorReplica
+from graphs.online.assemble import assemble
 from serve.domain.messages import (
+    Box,
     ChatMessage,
+    DetectedObject,
     FinishReason,
     GenerationRequest,
     Sampling,
+    Shot,
     TextPart,
     ToolCall,
     ToolSpec,
+    VideoPerception,
 )
+from serve.domain.records import Item
 from serve.registry.catalog import CPU_CATALOG
 from tests.fixtures.answers import Answer, answer_in
 from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
@@ -81,6 +87,42 @@ def ask(generator: GeneratorReplica, journal: RecordedJournal) -> Ask:
         return answer_in(journal.fold(name))
 
     return asked
+
+
+async def test_it_answers_with_the_time_when_asked_about_a_video(ask: Ask) -> None:
+    film = VideoPerception(
+        shots=tuple(_shot(*shot) for shot in ((0, 12, "dog"), (12, 34, "car"), (34, 60, "cat"))),
+        sound=None,
+        vector=(1.0,),
+        duration_s=60.0,
+        encode_s=0.0,
+    )
+    question = Item(
+        id="msg_1",
+        body={
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_file", "file_id": "asset_film"},
+                {"type": "input_text", "text": "At what time does the car appear?"},
+            ],
+        },
+    )
+    seen = await ask("film", *assemble([question], {"asset_film": film}, instructions=None))
+    assert "0:12" in seen.text
+
+
+def _shot(start_s: float, end_s: float, name: str) -> Shot:
+    return Shot(
+        start_s=start_s,
+        end_s=end_s,
+        frame_s=start_s,
+        description="",
+        labels=(),
+        objects=(DetectedObject(name, 0.9, Box(0, 0, 1, 1)),),
+        text_lines=(),
+        vector=(1.0,),
+    )
 
 
 async def test_it_answers_a_simple_question(ask: Ask) -> None:
