@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import numpy as np
 import PIL.Image
 import pytest
 import torch
@@ -24,25 +23,13 @@ from transformers import T5Config, T5EncoderModel
 
 from deployments.filming.film import FilmModel, OnStep, Resume
 from deployments.filming.pipelines import PipelineFilm
-from deployments.filming.walk import WalkingPainter
-from deployments.painting.emoji_painter import EmojiPainter
-from deployments.painting.transformer import EmojiFlowTransformer
 from deployments.video_generator import VideoGeneratorReplica
 from serve.domain.errors import BrokenMedia, InvalidRequest, NotFound
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import Filmed, FilmRequest, FilmStep
-from serve.registry.specs import ModelSpec, PainterTraits, Role, Source, SourceKind
 from serve.storage.local_objects import LocalObjectStore
+from tests.fixtures.tiny_film import SPEC, walking_painter, write_painter
 
-SPEC = ModelSpec(
-    name="tiny-film",
-    role=Role.VIDEO_GENERATOR,
-    description="Untrained.",
-    licence="none",
-    sources=(
-        Source(kind=SourceKind.PATH, name="here", version="1", licence="none", origin="this test"),
-    ),
-)
 REQUEST = FilmRequest(
     prompt="a red heart",
     model=SPEC.name,
@@ -56,25 +43,12 @@ REQUEST = FilmRequest(
 )
 
 
-class Letters:
-    """Vectors for texts as ``SentenceModel`` makes them, without a model."""
-
-    def embed_passage(self, text: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        seed = int.from_bytes(blake3(text.encode()).digest(4))
-        vector = np.random.default_rng(seed).standard_normal(384).astype(np.float32)
-        return vector / np.linalg.norm(vector)
-
-
 @pytest.fixture(scope="module")
 def walking(tmp_path_factory: pytest.TempPathFactory) -> FilmModel:
     """The embedded film model around an untrained painter."""
     folder = tmp_path_factory.mktemp("painter")
-    torch.manual_seed(0)
-    tiny = EmojiFlowTransformer(hidden_size=32, num_layers=1, num_attention_heads=2)
-    tiny.save_pretrained(folder / "transformer")
-    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
-    traits = PainterTraits(engine="emoji-flow", steps=4, guidance=3.0)
-    return WalkingPainter(EmojiPainter(folder, Letters(), traits), side_px=64)  # type: ignore[arg-type]
+    write_painter(folder)
+    return walking_painter(folder)
 
 
 class Words:
