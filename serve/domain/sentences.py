@@ -243,11 +243,11 @@ def spoken(text: str) -> str:
         text = pattern.sub(words, text)
     text = _VERSION.sub(lambda match: match[1] + match[2].replace(".", " point "), text)
     text = "".join(map(_sound, text))
-    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split())).strip(" ,;")
+    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split())).strip().lstrip(" ,;")
     if not any(map(str.isalnum, text)):
         return ""
-    # The voice falls at an end.
-    return text if text[-1] in ".!?…\"”'’)。！？" else f"{text.rstrip(':—-')}."  # noqa: RUF001
+    # The voice falls at an end, and waits at a comma where a sentence was cut.
+    return text if text[-1] in ".!?,;…\"”'’)。！？" else f"{text.rstrip(':—-')}."  # noqa: RUF001
 
 
 def _site(address: re.Match[str]) -> str:

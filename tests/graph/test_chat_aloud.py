@@ -161,6 +161,19 @@ async def test_nothing_to_say_is_no_sound(door: Ingress, sdk: AsyncOpenAI) -> No
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
+async def test_a_client_that_leaves_while_it_is_said_stops_the_voice(door: Ingress) -> None:
+    door.voice.hold = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        leaves = asyncio.Event()
+        path = "/v1/chat/completions"
+        reply = group.create_task(post_and_watch(door, path, _ASK, leaves=leaves))
+        await door.voice.began.wait()
+        leaves.set()
+    assert reply.result() == b""
+    assert door.voice.was_closed.is_set()
+    assert door.voice.n_said == 1
+
+
 async def test_a_client_that_leaves_stops_the_run(door: Ingress) -> None:
     door.generator.hold = asyncio.Event()
     await post_and_watch(door, "/v1/chat/completions", {**_ASK, "stream": True}, lambda _: True)

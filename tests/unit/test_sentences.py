@@ -73,7 +73,7 @@ def test_a_sentence_comes_as_soon_as_the_next_one_begins() -> None:
 def test_an_eager_stream_begins_at_the_first_clause() -> None:
     text = "If you would like to know how tea is made, then read on, for it is easy. "
     eager, patient = SentenceStream(eager=True), SentenceStream()
-    assert eager.push(text[:50]) == ["If you would like to know how tea is made."]
+    assert eager.push(text[:50]) == ["If you would like to know how tea is made,"]
     assert patient.push(text[:50]) == []
     assert eager.push(text[50:]) == []
     assert eager.rest() == ["then read on, for it is easy."]
