@@ -17,7 +17,7 @@ _DECODERS: Final = {"video/mp4": "mov", "video/webm": "matroska"}
 # Frames come at least this often while anything changes, however long the video: each look
 # takes a good part of a second.
 _EVERY_S: Final = 4.0
-_MAX_LOOKS: Final = 60
+_MAX_LOOKS: Final = 40
 # For each part. Whoever looks at the frames sets the pace, and decoding waits for it.
 _PART_TIMEOUT_S: Final = 60.0
 # Decoding takes about a tenth of the video's length on a core, and every file has its price.

@@ -20,7 +20,9 @@ from deployments.image_encoder import ImageEncoderReplica
 from deployments.moderator import ModeratorReplica
 from deployments.speech_generator import SpeechGeneratorReplica
 from deployments.text_encoder import TextEncoderReplica
+from deployments.video_encoder import VideoEncoderReplica
 from deployments.vision_tower import load_tower
+from deployments.watching.decoding import VideoDecoder
 from graphs.online.active_run import RunPorts
 from graphs.online.peers import Peers
 from graphs.online.perceive import Perceiver
@@ -37,16 +39,27 @@ from serve.domain.errors import (
     InternalError,
     InvalidRequest,
     NodeTimeout,
+    NotFound,
 )
-from serve.domain.media import MediaKind, SanitizedMedia, asset_storage_key
-from serve.domain.messages import GenerationRequest, Sampling, SpeechRequest, TextBatch
+from serve.domain.media import MediaKind, MediaLimits, MediaRef, SanitizedMedia, asset_storage_key
+from serve.domain.messages import (
+    GenerationRequest,
+    Progress,
+    Sampling,
+    SpeechRequest,
+    TextBatch,
+    TranscriptionOptions,
+    VideoPerception,
+)
 from serve.domain.records import Caller, Item, ResponseStatus
 from serve.handles import (
+    AudioEncoderClient,
     GeneratorClient,
     ImageEncoderClient,
     ModeratorClient,
     SpeechGeneratorClient,
     TextEncoderClient,
+    VideoEncoderClient,
 )
 from serve.observability.processes import this_process
 from serve.registry.catalog import CPU_CATALOG
@@ -59,10 +72,12 @@ from serve.storage.postgres.responses import PostgresResponses
 from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from serve.storage.redis.streams import RedisStreams
+from tests.fixtures.clips import clip, colours
 from tests.fixtures.scripted import (
     AlwaysOpen,
     NoIndex,
     ScriptedEars,
+    ScriptedEyes,
     ScriptedReader,
     ScriptedWatcher,
 )
@@ -293,6 +308,46 @@ async def test_a_seeing_generator_gets_features_from_the_encoder_node(
     assert look.attributes["way"] == "features"
     # The picture's tokens are in the prompt: far more than the few words of the question.
     assert record.usage.input_tokens > 40
+
+
+async def test_a_video_is_watched_by_encoders_behind_handles(
+    settings: Settings, voice_wav: bytes
+) -> None:
+    film = clip([(1.0, ground) for ground in colours()], voice_wav=voice_wav)
+    await LocalObjectStore(settings.home / "objects").put("film", film, mime_type="video/mp4")
+    handle = _wire(
+        "VideoEncoder",
+        VideoEncoderReplica,
+        "watching-1",
+        partial(ReplicaObjects, settings),
+        partial(VideoDecoder, MediaLimits()),
+        ray_serve.deployment(name="Eyes")(ScriptedEyes).bind(),
+        partial(ImageEncoderClient, node="image encoder", timeout_s=60),
+        ray_serve.deployment(name="Ears")(ScriptedEars).bind(),
+        partial(AudioEncoderClient, node="audio encoder", timeout_s=60),
+    )
+    client = VideoEncoderClient(handle, node="video encoder", timeout_s=60)
+    media = MediaRef(
+        asset_id="asset_film",
+        owner_id="user_ada",
+        kind=MediaKind.VIDEO,
+        mime_type="video/mp4",
+        content_hash="0" * 64,
+        storage_key="film",
+        n_bytes=len(film),
+        duration_s=3.0,
+    )
+    *progress, seen = [step async for step in client.perceive(media, TranscriptionOptions())]
+    assert progress
+    assert all(isinstance(step, Progress) for step in progress)
+    assert isinstance(seen, VideoPerception)
+    assert [shot.start_s for shot in seen.shots] == pytest.approx([0, 1, 2], abs=0.15)
+    assert seen.sound is not None
+    assert await client.ping() == "watching-1"
+    broken = replace(media, storage_key="asset_of_nobody")
+    with pytest.raises(NotFound):
+        async for _ in client.perceive(broken, TranscriptionOptions()):
+            pass
 
 
 async def test_cancelling_a_call_frees_the_sequence(
