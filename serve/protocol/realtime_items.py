@@ -144,6 +144,20 @@ def _heard(part: JsonObject) -> JsonObject | None:
     }
 
 
+def new_texts(items: Sequence[Item]) -> list[str]:
+    """What the person typed or said since the assistant's last message, in order."""
+    texts: list[str] = []
+    for item in items:
+        match item.body:
+            case {"role": "assistant"}:
+                texts.clear()
+            case {"role": "user", "content": parts}:
+                texts += [part["text"] for part in parts if part["type"] == "input_text"]
+            case _:
+                pass
+    return texts
+
+
 def truncated(spoken: Sequence[SpokenPiece], audio_end_ms: float) -> list[SpokenPiece]:
     """What sounded until then; of the piece in which it stopped, as many words as fit."""
     heard: list[SpokenPiece] = []

@@ -18,10 +18,11 @@ from websockets.typing import Subprotocol
 
 from serve.domain.errors import EngineDead
 from serve.domain.messages import ToolCall
+from serve.domain.moderation import ContentPolicy, ModerationRules
 from serve.domain.records import Caller, Scope
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
-from tests.fixtures.ingress import Ingress, ingress
+from tests.fixtures.ingress import Ingress, ScriptedModerator, ingress
 from tests.fixtures.talking import Breath, Talk, listening, loud, silent, talking
 
 _CAT = Path(__file__).parents[1] / "media" / "cat.jpg"
@@ -413,6 +414,18 @@ async def test_what_was_told_to_a_dead_connection_is_told_again(served: Served) 
     assert [role for role, _ in _prompt(served)] == ["user", "assistant"]
 
 
+async def test_a_turn_that_was_said_to_its_end_is_answered_after_a_drop(served: Served) -> None:
+    served.ingress.ears.hold = asyncio.Event()
+    async with served.talking(update=_TEXT) as before:
+        await before.says(loud(500) + silent(700))
+        await before.until("input_audio_buffer.committed")
+        back = await _left_behind(served, before, 0)
+    served.ingress.ears.hold.set()
+    async with served.talking(**back) as after:
+        await after.until("response.done")
+    assert _prompt(served) == [("user", "what is that over there")]
+
+
 async def test_who_comes_back_has_the_session_alone(served: Served) -> None:
     async with served.talking() as before:
         session: Any = before.told[0].session
@@ -479,11 +492,35 @@ async def test_who_may_not_is_told_why(
     assert await _refusal(served, secret, "colour=red") == (4400, "invalid_request")
     gone = "session_id=sess_1&resume_token=rt_1"
     assert await _refusal(served, secret, gone) == (4401, "invalid_api_key")
+    late = "session_id=sess_1&last_event_id=x&resume_token="
+    assert await _refusal(served, secret, late) == (4401, "invalid_api_key")
     async with served.talking() as talk:
         session: Any = talk.told[0].session
         stolen = f"session_id={session.id}&resume_token=rt_guess"
         assert await _refusal(served, secret, stolen) == (4401, "invalid_api_key")
         await talk.types("Still here.")
+        await talk.until("conversation.item.done")
+
+
+async def test_what_may_not_be_said_is_not_answered(
+    database: Database, redis_url: str, tmp_path: Path, accounts: PostgresAccounts, ada: Caller
+) -> None:
+    judge = ScriptedModerator(texts={"what is that over there": {"violence": 0.9}})
+    policy = ContentPolicy(
+        moderator=judge,
+        text_rules=ModerationRules.parse("report,violence=refuse:0.5"),
+        picture_rules=ModerationRules.parse("report"),
+        covers_responses=True,
+    )
+    async with (
+        ingress(database, redis_url, tmp_path, accounts, ada, moderation=policy) as running,
+        listening(running.app) as address,
+        talking(address, running.secret, update=_TEXT) as talk,
+    ):
+        await talk.says(loud(500) + silent(700))
+        assert "violence" in (await talk.until("error", fail=False)).error.message
+        assert running.generator.requests == []
+        await talk.types("Sorry.")
         await talk.until("conversation.item.done")
 
 

@@ -21,7 +21,7 @@ from serve.ingress.realtime.state import Conversation, prompt_items
 from serve.ingress.streaming import Batches
 from serve.protocol.realtime import ItemReference, ResponseParams, wire_format
 from serve.protocol.realtime_answer import AnswerPlan, CutReason
-from serve.protocol.realtime_items import media_of, new_item
+from serve.protocol.realtime_items import media_of, new_item, new_texts
 from serve.protocol.responses import CreateResponse, to_ask
 
 _AS_ASKED: Final = ResponseParams()
@@ -130,6 +130,7 @@ class Responder:
             await self._ready()
             await self._count()
             ask = await self._ask(params, clock)
+            await self._check_content(ask)
             planned = self._plan(params, ask)
             run = await self._live.ports.runs.start(self._live.caller, ask)
             plan = replace(planned, response_id=run.record.id)
@@ -219,6 +220,12 @@ class Responder:
             raise InvalidRequest("there is nothing to answer: add an item or instructions")
         model = self._live.ports.models.choose("generator", config.model).name
         return to_ask(body, model=model, items=items, clock=clock)
+
+    async def _check_content(self, ask: Ask) -> None:
+        """What the person said since the last answer must be allowed here."""
+        policy = self._live.ports.moderation
+        if policy.covers_responses:
+            await policy.check_text("\n".join(new_texts(ask.input_items)), param="input")
 
     async def _input(self, params: ResponseParams) -> tuple[Item, ...]:
         if params.input is None:

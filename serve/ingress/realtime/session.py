@@ -41,6 +41,7 @@ from serve.protocol.realtime import (
 from serve.protocol.realtime_items import has_output_audio, media_of, new_item
 
 _KEEP_EVERY_S: Final = 60.0
+_LISTEN_ON_S: Final = 10.0
 _CLOSE_TAKEN_OVER: Final = 4409
 
 
@@ -112,7 +113,11 @@ class _Connection:
     async def read(self) -> None:
         """Obey until the connection ends, which raises ``WebSocketDisconnect``."""
         while True:
-            text = await self._socket.receive_text()
+            try:
+                text = await self._socket.receive_text()
+            except WebSocketDisconnect:
+                await self._let_listening_end()
+                raise
             try:
                 await self._obey(parse_event(text))
             except (WebSocketDisconnect, TakenOver):
@@ -120,6 +125,12 @@ class _Connection:
             except Exception as error:  # noqa: BLE001 - the border: log, answer, go on
                 event = render_error_event(as_error(error), event_id_of(text))
                 await self._live.outbox.send(event)
+
+    async def _let_listening_end(self) -> None:
+        """What was said to the end is written down for the client that comes back."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LISTEN_ON_S):
+                await self._turns.understood()
 
     async def _obey(self, event: AnyClientEvent) -> None:
         match event:

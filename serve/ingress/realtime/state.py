@@ -16,6 +16,8 @@ from serve.protocol.realtime_items import SpokenPiece, prompt_item, truncated
 
 _FIRST = "root"
 _MAX_ITEMS = 1000
+# Players count what lies in their buffers in different ways.
+_LATENESS_MS = 250
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Conversation:
         body = self.get(item_id)
         spoken = self.spoken.get(item_id, [])
         length_ms = spoken[-1].end_ms if spoken else 0.0
-        if audio_end_ms > length_ms + 1:
+        if audio_end_ms > length_ms + _LATENESS_MS:
             raise InvalidRequest(
                 f"the item has {length_ms:.0f} ms of sound, audio_end_ms is {audio_end_ms}",
                 param="audio_end_ms",

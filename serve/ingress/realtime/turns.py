@@ -47,7 +47,7 @@ class Turns:
     """The input audio buffer of a session."""
 
     def __init__(self, live: Live, listener: VoiceListener) -> None:
-        self.responder = Responder(live, self._understood)
+        self.responder = Responder(live, self.understood)
         self._live = live
         self._ear = Ear(listener)
         self._item_id = ""
@@ -193,7 +193,7 @@ class Turns:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
-    async def _understood(self) -> None:
+    async def understood(self) -> None:
         """Wait until all turns so far are written down."""
         while self._pending:
             await asyncio.wait(self._pending)
