@@ -278,6 +278,7 @@ _CPU_ROWS: Final = (
         max_input_tokens=8192,
         dtype="bfloat16",
         quantization="w8a8-int8",
+        aliases=("gpt-realtime",),
         # 12 KiB a token: room for some 43,000.
         generator=GeneratorTraits(kv_cache_bytes=512 * _MIB, max_num_seqs=32, tool_parser="hermes"),
     ),
@@ -345,7 +346,7 @@ _CPU_ROWS: Final = (
         converter="whisper",
         dim=384,
         dtype="float16",
-        aliases=("whisper-1",),
+        aliases=("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     ),
     ModelSpec(
         name="hibari",
