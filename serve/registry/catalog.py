@@ -435,6 +435,7 @@ _GPU_ROWS: Final = (
         sources=(_hub("Qwen/Qwen2.5-VL-7B-Instruct", licence="Apache-2.0"),),
         max_input_tokens=32_768,
         dtype="bfloat16",
+        aliases=("gpt-realtime",),
         generator=GeneratorTraits(
             kv_cache_bytes=16 * _GIB,
             max_num_seqs=128,
@@ -512,7 +513,8 @@ GPU_CATALOG: Final = Registry(
     (
         *_GPU_ROWS,
         *_FILM_ROWS,
-        *_CPU_ROWS,
+        # A familiar name means the profile's own generator.
+        *(replace(row, aliases=()) if row.role is Role.GENERATOR else row for row in _CPU_ROWS),
         replace(_EMOJI_FLOW, aliases=()),
         replace(_EMOJI_FILM, aliases=()),
     )
