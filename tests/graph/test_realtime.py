@@ -155,7 +155,7 @@ async def test_a_response_beside_the_conversation_leaves_it_alone(served: Served
             response={
                 "conversation": "none",
                 "instructions": "Sort it.",
-                "input": [{"type": "item_reference", "id": "mine"}],  # type: ignore[list-item]
+                "input": [{"type": "item_reference", "id": "mine"}],
             }
         )
         beside = (await talk.until("response.done")).response
@@ -205,7 +205,7 @@ async def test_a_turn_becomes_a_recording_of_its_owner(served: Served) -> None:
             await talk.connection.conversation.item.retrieve(item_id=item_id)
             item = (await talk.until("conversation.item.retrieved")).item
             file_id = item.content[0].file_id
-        assert item.content[0].transcript == "what is that over there"
+            assert item.content[0].transcript == "what is that over there"
     asset = (await served.ingress.http.get(f"/api/v1/assets/{file_id}")).json()
     assert asset["kind"] == "audio"
     assert 1.0 < asset["duration_s"] < 1.6
@@ -378,7 +378,7 @@ async def test_a_dropped_connection_goes_on_at_another_process_and_loses_nothing
             await before.connection.response.create()
             back = await _left_behind(served, before, 1)
         generator.hold.set()
-        async with talking(elsewhere, "pm-forgotten", **back) as after:
+        async with talking(elsewhere, "pm-forgotten", update=None, **back) as after:
             done = (await after.until("response.done")).response
             assert done.output[0].content[0].transcript == "One two. Three four. Five six."
             item_id = done.output[0].id
