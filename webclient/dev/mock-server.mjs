@@ -77,6 +77,39 @@ const PERCEPTIONS = {
     segments: [{ start_s: 0.4, end_s: 2.1, text: "How tall is the lighthouse," }, { start_s: 2.3, end_s: 3.6, text: "and who built it?" }],
     sound_tags: [{ name: "Speech", score: 0.98 }, { name: "Wind", score: 0.31 }],
   },
+  document: {
+    kind: "document",
+    title: "Harbour report",
+    pages: [
+      { number: 1, text: "Harbour report 1887", is_read_from_picture: false, description: "" },
+      { number: 2, text: "", is_read_from_picture: true, description: "A map of a coast." },
+    ],
+  },
+};
+const shot = (start_s, end_s, description, text_lines = []) => ({ start_s, end_s, frame_s: start_s, description, labels: [], objects: [], text_lines });
+PERCEPTIONS.video = {
+  kind: "video",
+  duration_s: 9,
+  shots: [shot(0, 4, "A rabbit comes out of its burrow."), shot(4, 9, "A sign on a cliff.", [{ text: "PUNTA NORD", score: 0.9, box: null }])],
+  sound: PERCEPTIONS.audio,
+};
+
+const ROLES = ["generator", "text_encoder", "image_encoder", "audio_encoder", "speech_generator", "image_generator", "video_generator"];
+const MODELS = { object: "list", data: ROLES.map((role) => ({ id: `mock-${role}`, object: "model", role })) };
+const JOBS = [
+  { id: "job_1", kind: "video", status: "in_progress", progress: 0.4, request: { prompt: "a rabbit on a hill" }, result: null, error: null, created_at: "2026-01-01T00:00:00Z" },
+  { id: "job_2", kind: "transcription", status: "failed", progress: 0.2, request: {}, result: null, error: { code: "broken_media", message: "the sound ends midway" }, created_at: "2026-01-01T00:00:00Z" },
+];
+const PROVENANCE = {
+  signed: true,
+  valid: true,
+  signed_by_us: true,
+  issuer: "Polymodal",
+  claim_generator: "Polymodal",
+  title: "",
+  actions: [{ action: "c2pa.created", software_agent: "mock", digital_source_type: "trainedAlgorithmicMedia", parameters: {} }],
+  ingredients: [],
+  problems: [],
 };
 
 function traceOf(responseId) {
@@ -151,6 +184,18 @@ async function answer(request, url) {
     return ok(null, 204);
   }
 
+  if (path === "/v1/models") return ok(MODELS);
+  if (path === "/api/v1/jobs") return list(JOBS);
+  if (path.endsWith("/events")) return { status: 200, raw: "", headers: { "content-type": "text/event-stream" } };
+  if (path === "/api/v1/provenance/verify" || path.endsWith("/provenance")) return ok(PROVENANCE);
+  if (path === "/v1/images/generations") {
+    const id = newId("asset");
+    const content = Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4.5" cy="4.5" r="3" fill="crimson"/></svg>`);
+    const asset = { id, kind: "image", mime_type: "image/svg+xml", filename: "", bytes: content.length, width_px: 512, height_px: 512, duration_s: null, content_url: `/api/v1/assets/${id}/content`, created_at: now() };
+    state.assets.set(id, { asset, content });
+    return { status: 200, raw: `data: {"type":"image_generation.completed","asset_id":"${id}"}\n\n`, headers: { "content-type": "text/event-stream" } };
+  }
+
   if (path === "/api/v1/conversations") return list(state.conversations);
   if (path === "/v1/conversations") return ok(newConversation(""));
   const [, conversationId, sub] = /^(?:\/api)?\/v1\/conversations\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
@@ -170,7 +215,7 @@ async function answer(request, url) {
   if (path === "/api/v1/assets") {
     const { filename, mime_type, content } = readUpload(request, body);
     const id = newId("asset");
-    const kind = mime_type.startsWith("image/") ? "image" : "audio";
+    const kind = mime_type === "application/pdf" ? "document" : mime_type.split("/")[0];
     if (filename.includes("broken")) return error(422, "broken_media", "the picture cannot be decoded");
     const image = kind === "image";
     const asset = { id, kind, mime_type, filename, bytes: content.length, width_px: image ? 1600 : null, height_px: image ? 1067 : null, duration_s: image ? null : 3.8, content_url: `/api/v1/assets/${id}/content`, created_at: now() };
@@ -181,6 +226,7 @@ async function answer(request, url) {
   const stored = state.assets.get(assetId);
   if (assetId !== undefined && stored === undefined) return error(404, "not_found", "no such asset");
   if (part === "content") return { status: 200, raw: stored.content, headers: { "content-type": stored.asset.mime_type } };
+  if (part === "lineage") return ok({ asset: stored.asset, making: { action: "c2pa.created", model: "mock", recipe: {} }, parents: [], children: [] });
   if (part === "perception") return ok(PERCEPTIONS[stored.asset.kind]);
   if (assetId !== undefined) return ok(stored.asset);
 
@@ -217,9 +263,12 @@ async function generate(response, content) {
   push({ type: "response.in_progress", response: snapshot("in_progress") });
   for (const part of content) {
     if (part.type === "input_text") continue;
-    const name = part.type === "input_image" ? "looking" : "listening";
+    const name = part.type === "input_image" ? "looking" : part.kind === "video" ? "watching" : part.kind === "document" ? "reading" : "listening";
     stage(name, "started", part.file_id);
-    await pause(DELAY_MS * 20);
+    for (const done of [0.3, 0.6]) {
+      await pause(DELAY_MS * 10);
+      push({ type: "polymodal.stage", stage: name, state: "progress", asset_id: part.file_id, done, note: "A rabbit comes out of its burrow." });
+    }
     stage(name, "finished", part.file_id, part.type === "input_image" ? "miss" : "hit");
   }
   stage("reading", "started");

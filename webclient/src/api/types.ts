@@ -76,7 +76,14 @@ export type AssistantItem = {
   content: OutputPart[];
   response_id: string | null;
 };
-export type ConversationItem = UserItem | AssistantItem;
+/** A call of a tool of the server; `asset_id` is the medium that it made. */
+export type ToolItem = {
+  type: "image_generation_call" | "custom_tool_call" | "file_search_call" | "function_call" | "function_call_output";
+  id: string;
+  asset_id?: string | null;
+  response_id: string | null;
+};
+export type ConversationItem = UserItem | AssistantItem | ToolItem;
 
 export type Usage = Pick<Schemas["UsageView"], "input_tokens" | "output_tokens">;
 export type ResponseStatus =

@@ -25,7 +25,7 @@ function shotInWords({ description, objects, text_lines }: ShotWords): string {
   const subject = description === "" ? names.join(", ") : description;
   const written = text_lines.map((line) => line.text).join(" ");
   const words = subject === "" ? "A shot" : subject;
-  return written === "" ? words : `${words}. It says “${written}”`;
+  return written === "" ? words : `${words.replace(/\.$/, "")}. It says “${written}”`;
 }
 
 /** The moments that play at `timeS`: one that is seen and one that is heard at most. */

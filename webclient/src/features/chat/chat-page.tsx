@@ -19,6 +19,8 @@ import { EmptyState, type Start } from "./components/empty-state";
 import { toInputParts } from "./compose/input-parts";
 import { useAttachments } from "./compose/use-attachments";
 import { useRecorder } from "./compose/use-recorder";
+import type { Wish } from "./made";
+import { AdoptContext } from "./adopt-context";
 import { TurnView } from "./turn-view";
 import { useConversation, type Conversation } from "./use-conversation";
 import { useStickToBottom } from "./use-stick-to-bottom";
@@ -48,6 +50,7 @@ function Chat({ conversationId, aside }: ChatPageProps & { conversationId: strin
   const { state } = useLocation() as { state: Handover | null };
   const { viewport, content, atBottom, toBottom } = useStickToBottom();
   const [text, setText] = useState("");
+  const [wishes, setWishes] = useState<readonly Wish[]>([]);
   const box = useRef<HTMLTextAreaElement>(null);
   const picturePicker = useRef<HTMLInputElement>(null);
 
@@ -62,15 +65,16 @@ function Chat({ conversationId, aside }: ChatPageProps & { conversationId: strin
   const send = async () => {
     const question = toInputParts(text, attachments.list);
     toBottom();
-    if (!(await conversation.ask(question))) return;
+    if (!(await conversation.ask(question, wishes))) return;
     setText("");
+    setWishes([]);
     attachments.clear();
     box.current?.focus();
   };
 
   const retry = (question: InputPart[]) => {
     toBottom();
-    void conversation.ask(question);
+    void conversation.ask(question, []);
   };
 
   const start = (choice: Start) => {
@@ -98,7 +102,13 @@ function Chat({ conversationId, aside }: ChatPageProps & { conversationId: strin
       />
       <div ref={viewport} className="min-h-0 flex-1 overflow-y-auto">
         <div ref={content} className="mx-auto flex min-h-full max-w-3xl flex-col px-4 pt-6 pb-8 sm:px-8">
-          {empty ? <EmptyState onStart={start} /> : <Thread conversation={conversation} onRetry={retry} />}
+          {empty ? (
+            <EmptyState onStart={start} />
+          ) : (
+            <AdoptContext value={attachments.adopt}>
+              <Thread conversation={conversation} onRetry={retry} />
+            </AdoptContext>
+          )}
         </div>
       </div>
       <div className="relative mx-auto w-full max-w-3xl px-3 pb-3 sm:px-8 sm:pb-6">
@@ -115,6 +125,8 @@ function Chat({ conversationId, aside }: ChatPageProps & { conversationId: strin
           attachments={attachments}
           recorder={recorder}
           aside={aside}
+          wishes={wishes}
+          onWishes={setWishes}
           onText={setText}
           onSend={() => void send()}
           onStop={conversation.stop}

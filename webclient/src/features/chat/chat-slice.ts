@@ -1,6 +1,7 @@
 import { createSlice, type PayloadAction } from "@reduxjs/toolkit";
 import type { InputPart } from "@/api/types";
 import type { Problem } from "@/lib/problem";
+import type { Wish } from "./made";
 import { closeGap, failAnswer, isOver, reduceStream, WAITING, type AnswerState } from "./stream-reducer";
 import type { StreamEvent } from "./stream/parse-message";
 
@@ -12,6 +13,8 @@ export type LiveTurn = {
   responseId: string | null;
   /** Null when the answer was picked up after a reload: the question is then in the items. */
   question: InputPart[] | null;
+  /** What the answer shall be besides text. */
+  wishes: Wish[];
   stopping: boolean;
   answer: AnswerState;
 };
@@ -30,9 +33,9 @@ export const chatSlice = createSlice({
   reducers: {
     turnStarted: (
       state,
-      { payload }: PayloadAction<Pick<LiveTurn, "clientId" | "conversationId"> & { question: InputPart[] }>,
+      { payload }: PayloadAction<Pick<LiveTurn, "clientId" | "conversationId"> & { question: InputPart[]; wishes: readonly Wish[] }>,
     ) => {
-      state.turns.push({ ...payload, responseId: null, stopping: false, answer: WAITING });
+      state.turns.push({ ...payload, wishes: [...payload.wishes], responseId: null, stopping: false, answer: WAITING });
     },
     turnResumed: (state, { payload }: PayloadAction<{ conversationId: string; responseId: string }>) => {
       if (state.turns.some((turn) => turn.responseId === payload.responseId)) return;
@@ -40,6 +43,7 @@ export const chatSlice = createSlice({
         ...payload,
         clientId: `resumed-${payload.responseId}`,
         question: null,
+        wishes: [],
         stopping: false,
         answer: WAITING,
       });

@@ -20,6 +20,7 @@ const completed = (sequence: number, text: string | null): StreamEvent => ({
   sequence,
   outcome: { status: "completed" },
   text,
+  made: [],
   usage: { input_tokens: 5, output_tokens: 2 },
 });
 

@@ -1,6 +1,7 @@
 import type { StageName, Usage } from "@/api/types";
 import { assertNever } from "@/lib/assert-never";
 import type { Problem } from "@/lib/problem";
+import { withMade, type MadeMedium } from "./made";
 import type { CacheUse, StreamEvent } from "./stream/parse-message";
 
 /** One stage, of one asset where the stage concerns one. */
@@ -20,6 +21,8 @@ export type QueuePlace = { place: number; etaS: number | null };
 
 type Progress = {
   text: string;
+  /** Pictures and speech that came with it. */
+  made: MadeMedium[];
   /** Null once the work has begun. */
   queue: QueuePlace | null;
   stages: StageEntry[];
@@ -43,6 +46,7 @@ export type AnswerState = Progress &
 export const WAITING: AnswerState = {
   status: "waiting",
   text: "",
+  made: [],
   queue: null,
   stages: [],
   lastSequence: -1,
@@ -91,6 +95,8 @@ function apply(answer: AnswerState, event: StreamEvent): AnswerState {
     case "created":
     case "other":
       return { ...progress, status: "streaming" };
+    case "made":
+      return { ...progress, status: "streaming", made: withMade(answer.made, [event.made]) };
     case "delta":
       return { ...progress, status: "streaming", queue: null, text: answer.text + event.text };
     case "queued":
@@ -124,6 +130,7 @@ function finish(answer: AnswerState, event: StreamEvent & { kind: "finished" }):
     ...progressOf(caughtUp),
     lastSequence: Math.max(event.sequence, caughtUp.lastSequence),
     text: event.text ?? caughtUp.text,
+    made: withMade(caughtUp.made, event.made),
     queue: null,
   };
   const { outcome, usage } = event;
@@ -165,6 +172,6 @@ function withStage(answer: AnswerState, event: StreamEvent & { kind: "stage" }):
   return { ...answer, queue: null, stages: answer.stages.with(at, entry) };
 }
 
-function progressOf({ text, queue, stages, lastSequence, early }: AnswerState): Progress {
-  return { text, queue, stages, lastSequence, early };
+function progressOf({ text, made, queue, stages, lastSequence, early }: AnswerState): Progress {
+  return { text, made, queue, stages, lastSequence, early };
 }

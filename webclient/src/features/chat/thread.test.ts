@@ -24,6 +24,7 @@ const live = (clientId: string, responseId: string | null): LiveTurn => ({
   conversationId: "conv_1",
   responseId,
   question: [{ type: "input_text", text: "now" }],
+  wishes: [],
   stopping: false,
   answer: WAITING,
 });

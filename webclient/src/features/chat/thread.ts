@@ -1,10 +1,11 @@
 import type { AssistantItem, ConversationItem, InputPart } from "@/api/types";
 import type { LiveTurn } from "./chat-slice";
+import { madeMedium, type MadeMedium } from "./made";
 
 /** Where a turn's answer comes from. */
 export type ThreadAnswer =
   | { kind: "live"; turn: LiveTurn }
-  | { kind: "stored"; text: string; complete: boolean }
+  | { kind: "stored"; text: string; made: MadeMedium[]; complete: boolean }
   | { kind: "absent" };
 
 export type ThreadTurn = {
@@ -52,9 +53,18 @@ function storedTurns(items: readonly ConversationItem[]): ThreadTurn[] {
   for (const item of items) {
     const last = turns.at(-1);
     const continues = last?.responseId === item.response_id;
-    if (item.role === "assistant") {
+    if (item.type !== "message") {
+      const made = madeMedium(item);
+      if (made === null || !continues) continue;
+      if (last.answer.kind === "stored") last.answer.made.push(made);
+      else last.answer = { kind: "stored", text: "", made: [made], complete: true };
+    } else if (item.role === "assistant") {
       const answer = storedAnswer(item);
-      if (continues && last.answer.kind === "absent") last.answer = answer;
+      if (continues && last.responseId !== null && last.answer.kind === "stored") {
+        // Written before and after a tool was called.
+        const text = [last.answer.text, answer.text].filter((one) => one !== "").join("\n\n");
+        last.answer = { ...answer, text, made: last.answer.made };
+      } else if (continues && last.answer.kind === "absent") last.answer = answer;
       else turns.push({ key: item.response_id ?? item.id, responseId: item.response_id, question: [], answer });
     } else if (item.role === "user") {
       if (continues && last.responseId !== null && last.answer.kind === "absent") {
@@ -72,9 +82,9 @@ function storedTurns(items: readonly ConversationItem[]): ThreadTurn[] {
   return turns;
 }
 
-function storedAnswer(item: AssistantItem): ThreadAnswer {
+function storedAnswer(item: AssistantItem): ThreadAnswer & { kind: "stored" } {
   const text = item.content
     .map((part) => (part.type === "refusal" ? part.refusal : part.text))
     .join("");
-  return { kind: "stored", text, complete: item.status === "completed" };
+  return { kind: "stored", text, made: [], complete: item.status === "completed" };
 }

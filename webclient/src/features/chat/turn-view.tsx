@@ -7,6 +7,7 @@ import { problemOf } from "@/lib/problem";
 import { assertNever } from "@/lib/assert-never";
 import { useGetResponseQuery } from "./api/chat-api";
 import { AnswerActions, AnswerFrame, Ending, LiveAnswer } from "./components/answer";
+import { MadeMedia } from "./components/made-media";
 import { Question } from "./components/question";
 import { isOver } from "./stream-reducer";
 import type { ThreadTurn } from "./thread";
@@ -46,6 +47,7 @@ export function TurnView({ turn, onRetry }: TurnViewProps) {
         return (
           <AnswerFrame busy={false}>
             <Markdown text={answer.text} />
+            <MadeMedia made={answer.made} />
             {!answer.complete && <Ending text="This answer ended early." />}
             <AnswerActions text={answer.text} onRetry={retry} onTrace={openTrace} />
           </AnswerFrame>

@@ -11,6 +11,7 @@ import {
 } from "./api/chat-api";
 import type { ChatRoot, LiveTurn } from "./chat-slice";
 import { titleFor } from "./compose/input-parts";
+import type { Wish } from "./made";
 import { useLiveAnswers } from "./stream/live-answers-provider";
 import { isOver } from "./stream-reducer";
 import { buildThread, type ThreadTurn } from "./thread";
@@ -22,7 +23,7 @@ export type Conversation = {
   running: LiveTurn | null;
   sending: boolean;
   /** Resolves to true when the question is on its way. Starts a conversation where there is none. */
-  ask: (question: InputPart[]) => Promise<boolean>;
+  ask: (question: InputPart[], wishes: readonly Wish[]) => Promise<boolean>;
   stop: () => void;
 };
 
@@ -56,10 +57,10 @@ export function useConversation(conversationId: string | null): Conversation {
     answers.resume(conversationId, activeId);
   }, [activeId, answers, asking, conversationId]);
 
-  const ask = async (question: InputPart[]): Promise<boolean> => {
+  const ask = async (question: InputPart[], wishes: readonly Wish[]): Promise<boolean> => {
     if (answers === null || running !== null) return false;
     if (conversationId !== null) {
-      answers.ask(conversationId, question);
+      answers.ask(conversationId, question, wishes);
       return true;
     }
     const created = await createConversation();
@@ -68,7 +69,7 @@ export function useConversation(conversationId: string | null): Conversation {
       return false;
     }
     const { id } = created.data;
-    answers.ask(id, question);
+    answers.ask(id, question, wishes);
     void nameConversation({ id, title: titleFor(question) });
     await navigate(`/c/${id}`);
     return true;

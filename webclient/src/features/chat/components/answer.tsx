@@ -9,6 +9,7 @@ import { assertNever } from "@/lib/assert-never";
 import { useCapabilities } from "@/lib/capabilities";
 import { did, memoryNote, summarizeStages } from "../stages";
 import type { AnswerState, StageEntry } from "../stream-reducer";
+import { MadeMedia } from "./made-media";
 import { ReadAloudButton } from "./read-aloud-button";
 import { StageLine } from "./stage-line";
 
@@ -41,6 +42,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
         <AnswerFrame busy>
           <StageLine queue={answer.queue} stages={answer.stages} stopping={stopping} />
           {answer.text !== "" && <Markdown text={answer.text} />}
+          <MadeMedia made={answer.made} />
         </AnswerFrame>
       );
     case "completed":
@@ -51,6 +53,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
           </p>
           <Perceived stages={answer.stages} />
           <Markdown text={answer.text} />
+          <MadeMedia made={answer.made} />
           {actions}
         </AnswerFrame>
       );
@@ -58,6 +61,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
       return (
         <AnswerFrame busy={false}>
           <Markdown text={answer.text} />
+          <MadeMedia made={answer.made} />
           <Ending text={incompleteAdvice(answer.reason)} />
           {actions}
         </AnswerFrame>
@@ -66,6 +70,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
       return (
         <AnswerFrame busy={false}>
           {answer.text !== "" && <Markdown text={answer.text} />}
+          <MadeMedia made={answer.made} />
           <Ending text="You stopped this answer." />
           {actions}
         </AnswerFrame>
@@ -74,6 +79,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
       return (
         <AnswerFrame busy={false}>
           {answer.text !== "" && <Markdown text={answer.text} />}
+          <MadeMedia made={answer.made} />
           <ProblemNote problem={answer.problem}>
             <Button size="sm" onClick={onRetry}>
               <RotateCcw aria-hidden className="size-4" /> Try again

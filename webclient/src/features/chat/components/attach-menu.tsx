@@ -1,8 +1,9 @@
-import { Camera, Paperclip, Plus, ScreenShare } from "lucide-react";
+import { Camera, Paintbrush, Paperclip, Plus, ScreenShare, Speech, type LucideIcon } from "lucide-react";
 import { useRef } from "react";
 import type { AssetKind } from "@/api/types";
 import { IconButton } from "@/components/ui/button";
-import { Menu, MenuItem } from "@/components/ui/menu";
+import { Menu, MenuItem, MenuSeparator } from "@/components/ui/menu";
+import type { Wish } from "../made";
 import { acceptFor, listInWords } from "../compose/attachments-reducer";
 
 type AttachMenuProps = {
@@ -10,7 +11,13 @@ type AttachMenuProps = {
   onFiles: (files: Iterable<File>) => void;
   onCamera: () => void;
   onScreen: () => void;
+  /** What the answer can be besides text. */
+  wishes: readonly Wish[];
+  onWish: (wish: Wish) => void;
 };
+
+export const WISH_NAMES: Record<Wish, string> = { picture: "Draw a picture", speech: "Answer aloud" };
+const WISH_ICONS: Record<Wish, LucideIcon> = { picture: Paintbrush, speech: Speech };
 
 const WORDS: Record<AssetKind, string> = {
   image: "pictures",
@@ -20,7 +27,7 @@ const WORDS: Record<AssetKind, string> = {
 };
 
 /** All that can be added to a message. */
-export function AttachMenu({ kinds, onFiles, onCamera, onScreen }: AttachMenuProps) {
+export function AttachMenu({ kinds, onFiles, onCamera, onScreen, wishes, onWish }: AttachMenuProps) {
   const picker = useRef<HTMLInputElement>(null);
   const canSee = kinds.includes("image");
   return (
@@ -57,6 +64,15 @@ export function AttachMenu({ kinds, onFiles, onCamera, onScreen }: AttachMenuPro
             <ScreenShare aria-hidden className="size-4" /> Capture the screen
           </MenuItem>
         )}
+        {wishes.length > 0 && <MenuSeparator />}
+        {wishes.map((wish) => {
+          const Icon = WISH_ICONS[wish];
+          return (
+            <MenuItem key={wish} onSelect={() => onWish(wish)}>
+              <Icon aria-hidden className="size-4" /> {WISH_NAMES[wish]}
+            </MenuItem>
+          );
+        })}
       </Menu>
     </>
   );

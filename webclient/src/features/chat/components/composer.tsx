@@ -1,11 +1,12 @@
-import { ArrowUp, Mic, Square } from "lucide-react";
+import { ArrowUp, Mic, Square, X } from "lucide-react";
 import { useId, useState, type KeyboardEvent, type ReactNode, type Ref } from "react";
 import { Button, IconButton } from "@/components/ui/button";
 import { useCapabilities } from "@/lib/capabilities";
 import type { Attachments } from "../compose/use-attachments";
 import type { Recorder } from "../compose/use-recorder";
 import { grabScreen, screenAdvice } from "../compose/grab-screen";
-import { AttachMenu } from "./attach-menu";
+import type { Wish } from "../made";
+import { AttachMenu, WISH_NAMES } from "./attach-menu";
 import { AttachmentTray } from "./attachment-tray";
 import { CameraDialog } from "./camera-dialog";
 import { RecorderPanel } from "./recorder-panel";
@@ -20,17 +21,20 @@ type ComposerProps = {
   recorder: Recorder;
   /** Stands beside the microphone: another way to talk. */
   aside: ReactNode;
+  wishes: readonly Wish[];
+  onWishes: (wishes: readonly Wish[]) => void;
   onText: (text: string) => void;
   onSend: () => void;
   onStop: () => void;
 };
 
 /** Where a message is written, shown and said. */
-export function Composer({ ref, text, status, attachments, recorder, aside, onText, onSend, onStop }: ComposerProps) {
+export function Composer({ ref, text, status, attachments, recorder, aside, wishes, onWishes, onText, onSend, onStop }: ComposerProps) {
   const hintId = useId();
-  const { media } = useCapabilities();
+  const { media, pictures, speech } = useCapabilities();
   const [cameraOpen, setCameraOpen] = useState(false);
   const [screenRefusal, setScreenRefusal] = useState<string | null>(null);
+  const offeredWishes: Wish[] = [...(pictures ? ["picture" as const] : []), ...(speech ? ["speech" as const] : [])];
   const blocker = whyNot(text, status, attachments);
   const answering = status === "answering" || status === "stopping";
 
@@ -72,6 +76,18 @@ export function Composer({ ref, text, status, attachments, recorder, aside, onTe
             </p>
           ),
       )}
+      {wishes.length > 0 && (
+        <ul aria-label="The answer shall be" className="flex flex-wrap gap-2 px-3 pt-3">
+          {wishes.map((wish) => (
+            <li key={wish}>
+              <Button size="sm" onClick={() => onWishes(wishes.filter((one) => one !== wish))}>
+                {WISH_NAMES[wish]} <X aria-hidden className="size-3.5" />
+                <span className="sr-only">: take back</span>
+              </Button>
+            </li>
+          ))}
+        </ul>
+      )}
       {recorder.state.status !== "idle" && (
         <RecorderPanel state={recorder.state} actions={recorder} onKeep={keepRecording} />
       )}
@@ -82,6 +98,8 @@ export function Composer({ ref, text, status, attachments, recorder, aside, onTe
             onFiles={attachments.add}
             onCamera={() => setCameraOpen(true)}
             onScreen={captureScreen}
+            wishes={offeredWishes.filter((wish) => !wishes.includes(wish))}
+            onWish={(wish) => onWishes([...wishes, wish])}
           />
         )}
         {media.includes("audio") && (
@@ -96,7 +114,7 @@ export function Composer({ ref, text, status, attachments, recorder, aside, onTe
           value={text}
           aria-label="Your message"
           aria-describedby={hintId}
-          placeholder="Show it, say it, ask it"
+          placeholder="Show, say, ask"
           onChange={(event) => onText(event.target.value)}
           onKeyDown={onKeyDown}
           className="field-sizing-content max-h-[38dvh] min-h-10 min-w-0 flex-1 resize-none self-center px-1.5 py-2 text-base leading-6 outline-none placeholder:text-ink-faint"

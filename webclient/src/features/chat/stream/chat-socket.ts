@@ -1,11 +1,12 @@
 import { parseServerMessage, type ServerMessage } from "./parse-message";
 import type { InputPart } from "@/api/types";
+import type { ToolFields } from "../made";
 
 export type ClientMessage =
   | {
       type: "response.create";
       client_id: string;
-      response: { conversation: string; input: { role: "user"; content: InputPart[] }[] };
+      response: { conversation: string; input: { role: "user"; content: InputPart[] }[] } & ToolFields;
     }
   | { type: "response.subscribe"; response_id: string; starting_after: number }
   | { type: "response.cancel"; response_id: string }

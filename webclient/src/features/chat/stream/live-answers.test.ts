@@ -31,7 +31,7 @@ const tell = (event: object, clientId: string | null = null) =>
   PlayedSocket.last.say({ type: "event", client_id: clientId, response_id: "resp_1", event });
 const begin = () => {
   PlayedSocket.last.open();
-  answers.ask("conv_1", QUESTION);
+  answers.ask("conv_1", QUESTION, []);
   tell({ type: "response.created", sequence_number: 0 }, turn().clientId);
   tell({ type: "response.output_text.delta", sequence_number: 1, delta: "be" });
 };
@@ -105,7 +105,7 @@ describe("an answer whose connection breaks", () => {
 describe("a question whose connection breaks before the first event", () => {
   it("is found again when the server has it", async () => {
     PlayedSocket.last.open();
-    answers.ask("conv_1", QUESTION);
+    answers.ask("conv_1", QUESTION, []);
     stored = [{ id: "msg_1", response_id: "resp_1" }];
     await comeBack();
     expect(sent()).toEqual([
@@ -115,7 +115,7 @@ describe("a question whose connection breaks before the first event", () => {
 
   it("is asked again, once, when the server never got it", async () => {
     PlayedSocket.last.open();
-    answers.ask("conv_1", QUESTION);
+    answers.ask("conv_1", QUESTION, []);
     await comeBack();
     expect(sent()).toMatchObject([{ type: "response.create", client_id: turn().clientId }]);
     await comeBack();
@@ -125,7 +125,7 @@ describe("a question whose connection breaks before the first event", () => {
 
   it("waits until the server can say", async () => {
     PlayedSocket.last.open();
-    answers.ask("conv_1", QUESTION);
+    answers.ask("conv_1", QUESTION, []);
     vi.stubGlobal("fetch", () => Promise.reject(new Error("refused")));
     await comeBack();
     expect(turn().answer.status).toBe("waiting");

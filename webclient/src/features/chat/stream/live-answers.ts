@@ -17,12 +17,13 @@ import {
   type ChatRoot,
   type LiveTurn,
 } from "../chat-slice";
+import { toolsFor, type Wish } from "../made";
 import { hasGap, isOver } from "../stream-reducer";
 import { backoffMs, openChatSocket } from "./chat-socket";
 import type { ServerMessage } from "./parse-message";
 
 export type LiveAnswers = {
-  ask: (conversationId: string, question: InputPart[]) => void;
+  ask: (conversationId: string, question: InputPart[], wishes: readonly Wish[]) => void;
   resume: (conversationId: string, responseId: string) => void;
   stop: (turn: LiveTurn) => void;
   close: () => void;
@@ -76,6 +77,7 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
       response: {
         conversation: turn.conversationId,
         input: [{ role: "user", content: turn.question ?? [] }],
+        ...toolsFor(turn.wishes),
       },
     });
     if (sent && !handedOver.has(turn.clientId)) {
@@ -220,9 +222,9 @@ export function connectLiveAnswers(url: string, store: ChatStore): LiveAnswers {
   });
 
   return {
-    ask: (conversationId, question) => {
+    ask: (conversationId, question, wishes) => {
       const clientId = newClientId();
-      store.dispatch(turnStarted({ clientId, conversationId, question }));
+      store.dispatch(turnStarted({ clientId, conversationId, question, wishes }));
       const turn = findTurn({ turns: turns() }, { clientId, responseId: null });
       if (turn !== undefined) handOver(turn);
     },

@@ -1,5 +1,6 @@
 import type { StageName, Usage } from "@/api/types";
 import { isRecord, parseErrorBody, problemOf, type Problem } from "@/lib/problem";
+import { madeMedium, type MadeMedium } from "../made";
 
 /** How an answer ended. */
 export type Outcome =
@@ -12,7 +13,8 @@ export type Outcome =
 export type StreamEvent =
   | { kind: "created"; sequence: number }
   | { kind: "delta"; sequence: number; text: string }
-  | { kind: "finished"; sequence: number; outcome: Outcome; text: string | null; usage: Usage | null }
+  | { kind: "finished"; sequence: number; outcome: Outcome; text: string | null; made: MadeMedium[]; usage: Usage | null }
+  | { kind: "made"; sequence: number; made: MadeMedium }
   | { kind: "other"; sequence: number }
   /** Waiting for a free place; like stages, without a number of its own. */
   | { kind: "queued"; sequence: number; place: number; etaS: number | null }
@@ -85,6 +87,10 @@ function parseStreamEvent(event: unknown): StreamEvent | null {
       return { kind: "created", sequence };
     case "response.output_text.delta":
       return { kind: "delta", sequence, text: stringOrNull(event.delta) ?? "" };
+    case "response.output_item.done": {
+      const made = madeMedium(event.item);
+      return made === null ? { kind: "other", sequence } : { kind: "made", sequence, made };
+    }
     case "response.completed":
     case "response.incomplete":
     case "response.failed":
@@ -119,6 +125,7 @@ function parseFinish(type: string, sequence: number, response: unknown): StreamE
     sequence,
     outcome: outcomeOf(type, body),
     text: outputText(body.output),
+    made: Array.isArray(body.output) ? body.output.flatMap((item) => madeMedium(item) ?? []) : [],
     usage: parseUsage(body.usage),
   };
 }
@@ -133,12 +140,12 @@ function outcomeOf(type: string, response: Record<string, unknown>): Outcome {
 
 function outputText(output: unknown): string | null {
   if (!Array.isArray(output)) return null;
-  const parts = output
-    .filter(isRecord)
-    .flatMap((item): unknown[] => (Array.isArray(item.content) ? item.content : []))
-    .filter(isRecord)
-    .filter((part) => part.type === "output_text");
-  return parts.length === 0 ? null : parts.map((part) => stringOrNull(part.text) ?? "").join("");
+  const messages = output.filter(isRecord).flatMap((item) => {
+    const content: unknown[] = Array.isArray(item.content) ? item.content : [];
+    const parts = content.filter(isRecord).filter((part) => part.type === "output_text");
+    return parts.length === 0 ? [] : [parts.map((part) => stringOrNull(part.text) ?? "").join("")];
+  });
+  return messages.length === 0 ? null : messages.filter((text) => text !== "").join("\n\n");
 }
 
 function parseUsage(usage: unknown): Usage | null {

@@ -70,10 +70,10 @@ export function PictureForm({ source, onSource, onPaint }: PictureFormProps) {
         />
       </div>
       <SourceField source={source} onChange={onSource} />
-      <div className="grid grid-cols-2 gap-3 sm:grid-cols-3">
+      <div className="grid grid-cols-2 gap-3">
         <SelectField label="Size" value={size} onChange={setSize} options={SIZES.map((value) => ({ value, label: value.replace("x", " × ") }))} />
         <SelectField label="How many" value={count} onChange={setCount} options={COUNTS.map((value) => ({ value, label: value }))} />
-        <div className="max-sm:col-span-2">
+        <div className="col-span-2">
           <TextField
             label="Seed"
             type="number"
