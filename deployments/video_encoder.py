@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # One is looked at while the next is on its way.
 _LOOKS_AT_ONCE = 2
 # Whoever waits hears at least this often that the work goes on.
-_PULSE_S = 5.0
+_PULSE_S = 2.0
 # How much of the whole is looking, when there is something to hear too.
 _LOOKING_SHARE = 0.7
 _NOTE_CHARACTERS = 80

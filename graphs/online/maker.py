@@ -48,6 +48,7 @@ from serve.domain.messages import (
     ToolCall,
     ToolSpec,
     Usage,
+    VideoPerception,
 )
 from serve.domain.records import ResponseRecord
 from serve.observability.metrics import (
@@ -531,7 +532,7 @@ def _count(final: ResponseRecord) -> None:
 
 
 def _title(run: ActiveRun) -> str:
-    """The first words the person typed or said, else what the picture shows."""
+    """The first words the person typed or said, else what is shown."""
     typed = [
         part["text"]
         for item in run.ask.input_items
@@ -539,7 +540,12 @@ def _title(run: ActiveRun) -> str:
         for part in item.body["content"]
         if part["type"] == "input_text"
     ]
-    spoken = [seen.transcript for seen in run.seen.values() if isinstance(seen, AudioPerception)]
-    shown = [seen.description for seen in run.seen.values() if isinstance(seen, ImagePerception)]
+    perceived = run.seen.values()
+    films = [seen for seen in perceived if isinstance(seen, VideoPerception)]
+    sounds = [seen for seen in perceived if isinstance(seen, AudioPerception)]
+    sounds += [film.sound for film in films if film.sound is not None]
+    spoken = [sound.transcript for sound in sounds]
+    pictures = [seen for seen in perceived if isinstance(seen, ImagePerception)]
+    shown = [seen.description for seen in (*pictures, *(film.shots[0] for film in films))]
     words = " ".join(next((text for text in (*typed, *spoken, *shown) if text.strip()), "").split())
     return words if len(words) <= 60 else words[:59].rsplit(" ", 1)[0] + "…"
