@@ -545,7 +545,7 @@ def _title(run: ActiveRun) -> str:
     sounds = [seen for seen in perceived if isinstance(seen, AudioPerception)]
     sounds += [film.sound for film in films if film.sound is not None]
     spoken = [sound.transcript for sound in sounds]
-    pictures = [seen for seen in perceived if isinstance(seen, ImagePerception)]
-    shown = [seen.description for seen in (*pictures, *(film.shots[0] for film in films))]
+    shown = [seen.description for seen in perceived if isinstance(seen, ImagePerception)]
+    shown += [film.shots[0].description for film in films]
     words = " ".join(next((text for text in (*typed, *spoken, *shown) if text.strip()), "").split())
     return words if len(words) <= 60 else words[:59].rsplit(" ", 1)[0] + "…"
