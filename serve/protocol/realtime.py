@@ -176,10 +176,10 @@ class SessionConfig(Wire):
     def render(self, session_id: str) -> JsonObject:
         """The session as clients read it back."""
         told = self.model_dump(mode="json", exclude={"parallel_tool_calls"})
-        told |= {"id": session_id, "object": "realtime.session", "expires_at": 0}
+        told |= {"id": session_id, "object": "realtime.session"}
         if self.type == "transcription":
             told["object"] = "realtime.transcription_session"
-            kept = ("id", "object", "expires_at", "type", "include")
+            kept = ("id", "object", "type", "include")
             told = {key: told[key] for key in kept} | {"audio": {"input": told["audio"]["input"]}}
         return told
 

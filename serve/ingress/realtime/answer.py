@@ -13,6 +13,7 @@ from typing import Final
 from serve.domain.errors import PolymodalError
 from serve.domain.messages import (
     Failed,
+    Generated,
     LogEntry,
     SpeechRequest,
     TextDelta,
@@ -127,10 +128,16 @@ class Answer:
             await self._tell(*events)
         if isinstance(event, TextDelta):
             self._hand_over(self._sentences.push(event.text))
+        elif isinstance(event, Generated):
+            # No more text comes, and the commit that makes it final needs not be waited for.
+            self._finish_text()
         elif isinstance(event, ToolCallStarted) or self._events.has_ended:
-            self._hand_over(self._sentences.rest())
+            self._finish_text()
             self._to_say.put_nowait(_Mark.ITEM_ENDS)
-            self._sentences = SentenceStream()
+
+    def _finish_text(self) -> None:
+        self._hand_over(self._sentences.rest())
+        self._sentences = SentenceStream()
 
     def _hand_over(self, sentences: Iterable[str]) -> None:
         for sentence in sentences:

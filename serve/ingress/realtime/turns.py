@@ -24,7 +24,8 @@ from serve.protocol.errors import render_error
 from serve.protocol.realtime import InputTranscription, wire_format
 from serve.protocol.realtime_items import spoken_turn
 
-_MAX_APPEND_BYTES: Final = 15 * 2**20
+# As base64 it fits into the longest message that a WebSocket takes here.
+_MAX_APPEND_BYTES: Final = 10 * 2**20
 _BYTES_PER_S: Final = SPEECH_RATE_HZ * 2
 
 
