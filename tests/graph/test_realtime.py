@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -465,6 +466,20 @@ async def test_a_client_secret_opens_sessions_as_set_up_and_nothing_else(served:
         assert json.loads(await browser.recv())["type"] == "session.created"
 
 
+async def test_a_client_secret_is_of_no_use_once_its_time_is_over(served: Served) -> None:
+    body = {"expires_after": {"seconds": 5}}
+    reply = await served.ingress.http.post("/v1/realtime/client_secrets", json=body)
+    assert reply.status_code == 400
+    sessions = served.ingress.ports.realtime
+    digest = hashlib.sha256(b"ek_short").digest()
+    grant = {"user_id": "user_x", "scopes": ["generate"], "key_id": None, "config": {}}
+    await sessions.grant(digest, grant, ttl_s=1)
+    async with talking(served.address, "ek_short"):
+        pass
+    await asyncio.sleep(1.2)
+    assert await _refusal(served, "ek_short", "model=scripted") == (4401, "invalid_api_key")
+
+
 async def _refusal(served: Served, secret: str, query: str) -> tuple[int, str]:
     """Close code and error code."""
     url = f"ws://{served.address}/v1/realtime?{query}"
@@ -484,7 +499,6 @@ async def test_who_may_not_is_told_why(
         owner_id=ada.user_id, name="", scopes=frozenset({Scope.READ}), ttl_s=None
     )
     secret = served.ingress.secret
-    await served.ingress.ports.realtime.grant(b"\0" * 32, {}, ttl_s=1)
     assert await _refusal(served, "pm-guess", "model=scripted") == (4401, "invalid_api_key")
     assert await _refusal(served, "ek_over", "model=scripted") == (4401, "invalid_api_key")
     assert await _refusal(served, reader, "model=scripted") == (4403, "insufficient_permissions")
