@@ -44,7 +44,10 @@ class EmojiPainter:
 
     def __init__(self, folder: Path, sentences: SentenceModel, traits: PainterTraits) -> None:
         self._model = EmojiFlowTransformer.from_pretrained(
-            folder / "transformer", torch_dtype=torch.float32
+            # Without the package accelerate.
+            folder / "transformer",
+            torch_dtype=torch.float32,
+            low_cpu_mem_usage=False,
         ).eval()
         self._scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
         self._sentences = sentences

@@ -52,7 +52,11 @@ class LatentPainter:
         self._dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
         self._traits = traits
         self._parts: Any = StableDiffusionXLPipeline.from_pretrained(
-            folder, torch_dtype=self._dtype, add_watermarker=False
+            # Without the package accelerate.
+            folder,
+            torch_dtype=self._dtype,
+            low_cpu_mem_usage=False,
+            add_watermarker=False,
         ).to(self._device)
 
     def check(self, request: PaintRequest) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from serve.cli import accounts, bench, doctor, listings, up
+from serve.cli import accounts, bench, doctor, listings, train, up
 from serve.config.settings import BadSetting, settings_from_environment
 from serve.domain.errors import PolymodalError
 from serve.embedded.home import HomeInUse
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     listings.add_commands(commands)
     doctor.add_commands(commands)
     bench.add_commands(commands)
+    train.add_commands(commands)
     return root
 
 
