@@ -148,10 +148,18 @@ class AnswerEvents:
 
     def cut(self, reason: CutReason, usage: Usage) -> Iterator[JsonObject]:
         """It was stopped on the way."""
+        yield from self._break_off()
+        yield self._done({"type": "cancelled", "reason": reason}, usage)
+
+    def broken(self, failed: Failed) -> Iterator[JsonObject]:
+        """It cannot be told on."""
+        yield from self._break_off()
+        yield self.closing(failed=failed)
+
+    def _break_off(self) -> Iterator[JsonObject]:
         yield from self._close("incomplete")
         while self._to_say:
             yield from self.spoken(status="incomplete")
-        yield self._done({"type": "cancelled", "reason": reason}, usage)
 
     # --- items --------------------------------------------------------------------------------
 

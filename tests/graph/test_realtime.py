@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from serve.domain.errors import EngineDead
-from serve.domain.messages import ToolCall
+from serve.domain.errors import EngineDead, StoreUnavailable
+from serve.domain.messages import LogEntry, TextDelta, ToolCall
 from serve.domain.moderation import ContentPolicy, ModerationRules
 from serve.domain.records import Caller, Scope
 from serve.storage.postgres.accounts import PostgresAccounts
@@ -331,6 +331,27 @@ async def test_telephones_speak_and_hear_g711(served: Served) -> None:
     assert _prompt(served) == [("user", "what is that over there")]
 
 
+async def test_a_log_that_cannot_be_read_fails_the_response_and_not_the_session(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(_response_id: str) -> AsyncIterator[list[LogEntry]]:
+        yield [LogEntry(0, TextDelta("Half an"))]
+        raise StoreUnavailable("the store is away")
+
+    async with served.talking() as talk:
+        await talk.types("Hi.")
+        with monkeypatch.context() as patched:
+            patched.setattr(served.ingress.ports.runs, "follow", unreadable)
+            await talk.connection.response.create()
+            done = (await talk.until("response.done")).response
+        assert done.status == "failed"
+        assert done.status_details.error.code == "store_unavailable"
+        assert done.output[0].status == "incomplete"
+        assert done.output[0].content[0].transcript == "Half an"
+        await talk.connection.response.create()
+        assert (await talk.until("response.done")).response.status == "completed"
+
+
 async def test_a_voice_that_dies_fails_the_response_and_not_the_session(served: Served) -> None:
     served.ingress.voice.error = EngineDead("the voice is gone")
     served.ingress.voice.n_before_error = 0
@@ -472,7 +493,12 @@ async def test_a_client_secret_is_of_no_use_once_its_time_is_over(served: Served
     assert reply.status_code == 400
     sessions = served.ingress.ports.realtime
     digest = hashlib.sha256(b"ek_short").digest()
-    grant = {"user_id": "user_x", "scopes": ["generate"], "key_id": None, "config": {}}
+    grant: dict[str, Any] = {
+        "user_id": "user_x",
+        "scopes": ["generate"],
+        "key_id": None,
+        "config": {},
+    }
     await sessions.grant(digest, grant, ttl_s=1)
     async with talking(served.address, "ek_short"):
         pass

@@ -89,8 +89,9 @@ class Answer:
                 group.create_task(self._write(batches))
                 if self.plan.modality == "audio":
                     group.create_task(self._say_all())
-        except* PolymodalError as failed:
-            raise failed.exceptions[0] from None
+        except ExceptionGroup as failed:
+            # Both ends of one connection: whatever broke it first is the reason.
+            raise failed.exceptions[0] from failed
         return self._events.closing(failed=self._failed)
 
     def is_telling(self, item_id: str) -> bool:
@@ -107,6 +108,13 @@ class Answer:
         # Only the conversation's own response can be gone on with.
         is_own = self.plan.conversation_id is not None
         await self._outbox.send(*events, cursor=self._cursor if is_own else None)
+
+    def broken(self, error: PolymodalError) -> list[JsonObject]:
+        """The events that end it because it cannot be told on, the last one last."""
+        failed = Failed(error.code, error.message, time.time())
+        events = list(self._events.broken(failed))
+        self._remember(events)
+        return events
 
     # --- the text -----------------------------------------------------------------------------
 

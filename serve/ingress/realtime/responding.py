@@ -8,14 +8,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from starlette.websockets import WebSocketDisconnect
+
 from serve.domain.asks import Ask, RequestClock
 from serve.domain.errors import Conflict, InvalidRequest, NotFound
 from serve.domain.records import Item, JsonObject
 from serve.domain.voices import choose_voice
 from serve.ingress.answering import batches_of
 from serve.ingress.authentication import limited, quota_subject
+from serve.ingress.errors import as_error
 from serve.ingress.realtime.answer import Answer
-from serve.ingress.realtime.live import Live
+from serve.ingress.realtime.live import Live, TakenOver
 from serve.ingress.realtime.outbox import Cursor, Seen
 from serve.ingress.realtime.state import Conversation, prompt_items
 from serve.ingress.streaming import Batches
@@ -182,12 +185,17 @@ class Responder:
             live.keep,
             cursor=cursor,
         )
-        last = await active.answer.tell(batches)
+        try:
+            ending = [await active.answer.tell(batches)]
+        except (WebSocketDisconnect, TakenOver):
+            raise
+        except Exception as error:  # noqa: BLE001 - the border of a response: log, tell
+            ending = active.answer.broken(as_error(error))
         # From here on it can only end.
         self._forget(active)
         if in_conversation:
             await self._settle()
-        await live.outbox.send(last)
+        await live.outbox.send(*ending)
 
     async def _count(self) -> None:
         ports = self._live.ports

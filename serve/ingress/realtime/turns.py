@@ -14,6 +14,7 @@ from serve.domain.messages import Transcript, TranscriptionOptions
 from serve.domain.ports import VoiceListener
 from serve.domain.realtime import Turn
 from serve.domain.records import JsonObject
+from serve.ingress.errors import as_error
 from serve.ingress.realtime.listening import Ear, Hearing
 from serve.ingress.realtime.live import Live
 from serve.ingress.realtime.responding import Responder
@@ -281,7 +282,10 @@ class Turns:
         wishes = self._live.state.config.audio.input.transcription or InputTranscription()
         prompt = " ".join((wishes.prompt, *wishes.keywords)).strip()
         options = TranscriptionOptions(language=wishes.language, prompt=prompt)
-        return await self._live.ports.transcriber.transcribe(pcm, options)
+        try:
+            return await self._live.ports.transcriber.transcribe(pcm, options)
+        except Exception as error:  # the border to the node: log, tell as one of ours
+            raise as_error(error) from error
 
 
 class Teller:
