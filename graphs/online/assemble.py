@@ -22,7 +22,7 @@ from serve.domain.messages import (
     VideoPerception,
 )
 from serve.domain.records import Item, JsonObject
-from serve.protocol.server_tools import model_view
+from serve.protocol.server_tools import told_in_words
 
 Seen = Perception | NativeMediaPart
 """What the prompt has of a medium: words about it, or features of it."""
@@ -113,8 +113,8 @@ def _append(
                 )
             )
         case "image_generation_call" | "file_search_call" | "custom_tool_call":
-            for view in model_view(body):
-                _append(messages, view, seen, telling)
+            told = TextPart(told_in_words(body))
+            messages.append(ChatMessage(role="assistant", parts=(told,)))
         case unknown:
             raise InternalError(f"an item of type {unknown!r} was stored")
 

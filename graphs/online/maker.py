@@ -325,13 +325,13 @@ class ResponseMaker:
         self, run: ActiveRun, first_seq: int, rounds: Sequence[Round]
     ) -> GenerationRequest:
         ask = run.ask
-        history = (*run.history, *items_of(rounds[:-1]))
-        messages = assemble(history, run.seen, instructions=ask.instructions)
         tools = (*ask.tools, *self._ports.tools.specs(ask.server_tools))
         choice = ask.tool_choice
         if len(rounds) > 1:
             tools = self._tools_left(run, rounds, tools)
             choice = "auto" if tools else "none"
+        history = (*run.history, *items_of(rounds[:-1], in_words=not tools))
+        messages = assemble(history, run.seen, instructions=ask.instructions)
         return GenerationRequest(
             response_id=run.record.id,
             model=ask.model,

@@ -21,7 +21,8 @@ from serve.domain.messages import (
     Usage,
 )
 from serve.domain.records import Item, JsonObject
-from serve.protocol.items import output_text
+
+_NOW_ANSWER = "[Now answer me in plain words, in a short sentence or two.]"
 
 
 @dataclass(slots=True)
@@ -76,16 +77,22 @@ def rounds_of(entries: Iterable[LogEntry]) -> list[Round]:
     return rounds
 
 
-def items_of(rounds: Iterable[Round]) -> Iterator[Item]:
-    """What was said and found out in rounds, as the model reads it."""
+def items_of(rounds: Iterable[Round], *, in_words: bool) -> Iterator[Item]:
+    """What was said and found out in rounds, as the model reads it.
+
+    ``in_words``: for a model that may call nothing any more. Small ones answer calls that they
+    see with more of them.
+    """
     for each in rounds:
         text = "".join(each.text)
         if text:
-            yield _item(
-                {"type": "message", "role": "assistant", "content": [output_text(text)]}, each, "m"
-            )
+            yield _said("assistant", text, each, "text")
+        if in_words:
+            told = " ".join(f"[{_outcome(each, call)}]" for call in each.calls)
+            yield _said("assistant", told, each, "told")
+            yield _said("user", _NOW_ANSWER, each, "answer")
+            continue
         for call in each.calls:
-            answer = each.answers.get(call.call_id)
             yield _item(
                 {
                     "type": "function_call",
@@ -100,11 +107,16 @@ def items_of(rounds: Iterable[Round]) -> Iterator[Item]:
                 {
                     "type": "function_call_output",
                     "call_id": call.call_id,
-                    "output": answer.output if answer else "no answer",
+                    "output": _outcome(each, call),
                 },
                 each,
                 f"{call.call_id}-answer",
             )
+
+
+def _outcome(of: Round, call: ToolCall) -> str:
+    answer = of.answers.get(call.call_id)
+    return answer.output if answer else "no answer"
 
 
 def usage_of(rounds: Iterable[Round]) -> Usage:
@@ -115,6 +127,12 @@ def usage_of(rounds: Iterable[Round]) -> Usage:
         cached_tokens=sum(usage.cached_tokens for usage in done),
         output_tokens=sum(usage.output_tokens for usage in done),
     )
+
+
+def _said(role: str, text: str, of: Round, name: str) -> Item:
+    kind = "output_text" if role == "assistant" else "input_text"
+    part = {"type": kind, "text": text}
+    return _item({"type": "message", "role": role, "content": [part]}, of, name)
 
 
 def _item(body: JsonObject, of: Round, name: str) -> Item:

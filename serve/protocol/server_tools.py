@@ -7,7 +7,6 @@ Source: https://platform.openai.com/docs/guides/tools
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -152,29 +151,23 @@ def finished_event(name: str) -> str | None:
     return f"response.{name}_call.completed"
 
 
-def model_view(body: JsonObject) -> Iterator[JsonObject]:
-    """A stored call of a server tool as the function call and output that the model knows."""
-    call_id = body.get("call_id") or body["id"]
+def told_in_words(body: JsonObject) -> str:
+    """What the model is told later of a call that it once made."""
+    if body.get("status") != "completed":
+        return "[Something was to be made here, which failed.]"
     match body["type"]:
         case "image_generation_call":
-            name, arguments = IMAGE_GENERATION, {"prompt": body.get("revised_prompt") or ""}
-            output = "The picture was made and shown to the user."
+            return (
+                f"[A picture of {body.get('revised_prompt') or 'what was asked for'!r} was shown.]"
+            )
         case "file_search_call":
-            queries = body.get("queries") or [""]
-            name, arguments = FILE_SEARCH, {"query": queries[0]}
-            output = orjson.dumps({"results": body.get("results") or []}).decode()
+            found = [
+                f"{result.get('filename')}: {result.get('text')}"
+                for result in body.get("results") or ()
+            ]
+            return f"[Found in the library: {'; '.join(found) or 'nothing'}]"
         case _:
-            name, arguments = body["name"], {"text": body.get("input") or ""}
-            output = "The text was spoken to the user."
-    if body.get("status") != "completed":
-        output = "The call failed."
-    yield {
-        "type": "function_call",
-        "call_id": call_id,
-        "name": name,
-        "arguments": orjson.dumps(arguments).decode(),
-    }
-    yield {"type": "function_call_output", "call_id": call_id, "output": output}
+            return f"[{body.get('input', '')!r} was said aloud.]"
 
 
 def arguments_of(text: str) -> JsonObject:

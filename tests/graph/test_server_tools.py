@@ -25,6 +25,7 @@ from serve.domain.messages import (
     Stage,
     StageProgress,
     TextDelta,
+    TextPart,
     ToolArgumentsDelta,
     ToolCallStarted,
     ToolSpec,
@@ -63,7 +64,13 @@ class CallingGenerator(ScriptedGenerator):
     rounds: list[list[tuple[str, str]]] = field(default_factory=list)
 
     async def _generate(self, request: GenerationRequest) -> None:
-        answers = sum(message.role == "tool" for message in request.messages)
+        told = "".join(
+            part.text
+            for message in request.messages
+            for part in message.parts
+            if isinstance(part, TextPart)
+        )
+        answers = told.count("is shown") + told.count("It failed")
         calls: list[tuple[str, str]] = []
         for each in self.rounds:
             if answers < len(each):
@@ -109,7 +116,7 @@ class Pencil:
                 raise
         if self.fails:
             raise InvalidRequest("no paper left")
-        return Outcome({"shown": True, "prompt": asked.text("prompt")}, "asset_1")
+        return Outcome(f"{asked.text('prompt')} is shown", "asset_1")
 
 
 def _ask(*uses: ServerToolUse, tool_choice: str = "auto") -> Ask:
@@ -155,7 +162,7 @@ async def test_a_tool_is_run_and_the_model_goes_on_with_what_it_said(
     # Told to call it, it has: the second time it may only speak.
     assert (first.tool_choice, second.tool_choice) == (_DRAW, "none")
     assert second.tools == ()
-    assert [message.role for message in second.messages] == ["user", "assistant", "tool"]
+    assert [message.role for message in second.messages] == ["user", "assistant", "user"]
     assert record.usage == Usage(input_tokens=20, output_tokens=10)
     assert any(isinstance(entry.event, StageProgress) for entry in record.log)
     assert {span.name for span in record.trace} >= {_DRAW, "generate"}
@@ -193,7 +200,7 @@ async def test_a_tool_that_fails_tells_the_model_why(
         record = await (await runs.start(ada, _ask())).finished()
     assert record.status is ResponseStatus.COMPLETED
     assert record.output_items[0].body["status"] == "failed"
-    told = generator.requests[1].messages[-1].parts[0]
+    told = generator.requests[1].messages[1].parts[0]
     assert "no paper left" in getattr(told, "text", "")
 
 

@@ -27,7 +27,6 @@ from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import IMAGE_GENERATION
 
 _USUAL_SIDE_PX: Final = 512
-_SHOWN: Final = "A picture of {!r} is shown to the user. Say so in one short sentence."
 _SEED_BITS: Final = 31
 
 
@@ -95,7 +94,7 @@ class Drawing:
             making_of_picture(request, painted, parents=asked.media),
             filename="picture.png",
         )
-        return Outcome({"result": _SHOWN.format(prompt)}, media.asset_id)
+        return Outcome(f"A picture of {prompt!r} is now shown to the user.", media.asset_id)
 
     async def _paint(self, request: PaintRequest, watch: Watch) -> Painted:
         async with aclosing(self._painter.paint(request)) as steps:

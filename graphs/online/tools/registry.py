@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import orjson
-
 from graphs.online.writer import EventWriter
 from serve.domain.asks import RequestClock, ServerToolUse, Watch
 from serve.domain.errors import InvalidRequest, PolymodalError
@@ -54,9 +52,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tool has for the model, and the asset it made, if any."""
+    """What a tool has for the model, in words or as JSON, and the asset it made, if any."""
 
-    output: JsonObject
+    output: str
     asset_id: str = ""
 
 
@@ -125,7 +123,7 @@ class ServerTools:
         told = _Teller(tool.stage, call.call_id, writer)
         await writer.write(StageStarted(tool.stage, call.call_id, time.time()))
         failed = ""
-        outcome = Outcome({})
+        outcome = Outcome("")
         with clock.span(call.name, tool.node) as attributes:
             try:
                 outcome = await tool.run(asked, told.watch)
@@ -134,10 +132,9 @@ class ServerTools:
                 attributes["error"] = error.code
                 failed = error.message
         await writer.write(StageFinished(tool.stage, call.call_id, time.time()))
-        output = {"error": failed} if failed else outcome.output
         return ToolAnswered(
             call_id=call.call_id,
-            output=orjson.dumps(output).decode(),
+            output=f"It failed: {failed}" if failed else outcome.output,
             at_unix_s=time.time(),
             asset_id=outcome.asset_id,
             has_failed=bool(failed),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import orjson
+
 from graphs.online.assemble import notes_of
 from graphs.online.tools.registry import Asked, Outcome
 from serve.domain.asks import Perceiving, Watch
@@ -55,7 +57,7 @@ class Searching:
             for asset_id, score in found
             if (result := await self._result(asked, asset_id, score)) is not None
         ]
-        return Outcome({"query": query, "results": results})
+        return Outcome(orjson.dumps({"query": query, "results": results}).decode())
 
     async def _result(self, asked: Asked, asset_id: str, score: float) -> JsonObject | None:
         try:

@@ -19,7 +19,6 @@ from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import SPEECH
 
 _USUAL_VOICE: Final = "alloy"
-_SPOKEN: Final = "The user hears it now. Say so in one short sentence."
 _BYTES_PER_SAMPLE: Final = 2
 
 
@@ -66,7 +65,7 @@ class Speaking:
             ),
             filename="speech.flac",
         )
-        return Outcome({"result": _SPOKEN}, media.asset_id)
+        return Outcome(f"{text!r} is now said aloud to the user.", media.asset_id)
 
     async def _say(self, request: SpeechRequest, watch: Watch) -> tuple[bytes, int]:
         pcm, rate_hz, n_said = bytearray(), 0, 0
