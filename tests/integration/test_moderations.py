@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from openai.types import ModerationImageURLInputParam, ModerationTextInputParam
+from openai.types import ModerationImageURLInputParam, ModerationMultiModalInputParam
 from PIL import Image
 
 from deployments.moderator import ModeratorReplica
@@ -88,8 +88,11 @@ async def test_texts_are_judged_one_by_one(client: openai.AsyncOpenAI) -> None:
 async def test_a_picture_and_its_text_are_judged_as_one(
     client: openai.AsyncOpenAI, cat: ModerationImageURLInputParam
 ) -> None:
-    text: ModerationTextInputParam = {"type": "text", "text": "a topless woman"}
-    found = await client.moderations.create(input=[text, cat])
+    parts: list[ModerationMultiModalInputParam] = [
+        {"type": "text", "text": "a topless woman"},
+        cat,
+    ]
+    found = await client.moderations.create(input=parts)
     (result,) = found.results
     assert result.category_applied_input_types.sexual == ["text", "image"]
     assert result.categories.sexual
