@@ -7,7 +7,7 @@ import base64
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
@@ -42,7 +42,7 @@ async def door(
 def sdk(door: Ingress) -> AsyncOpenAI:
     key = door.http.headers["authorization"].removeprefix("Bearer ")
     return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=door.http, max_retries=0
+        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http), max_retries=0
     )
 
 
@@ -68,8 +68,8 @@ async def test_a_whole_answer_comes_with_its_sound(
 async def test_a_streamed_answer_brings_transcript_and_sound(
     door: Ingress, sdk: AsyncOpenAI, ada: Caller
 ) -> None:
-    usage = {"include_usage": True}
-    stream = await sdk.chat.completions.create(**_ASK, stream=True, stream_options=usage)
+    ask = {**_ASK, "stream": True, "stream_options": {"include_usage": True}}
+    stream = await sdk.chat.completions.create(**ask)
     chunks = [chunk async for chunk in stream]
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     parts = [delta.audio for delta in deltas if delta.audio]

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import httpx
@@ -36,7 +36,9 @@ async def door(
 def sdk(door: Ingress) -> AsyncOpenAI:
     """The stock SDK on the same connection."""
     key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(api_key=key, base_url="http://ingress/v1", http_client=door.http)
+    return AsyncOpenAI(
+        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http)
+    )
 
 
 def _duration_s(content: bytes, form: str) -> float:

@@ -10,11 +10,12 @@ import pytest
 
 from deployments.audio_encoder import AudioEncoderReplica
 from deployments.loading import ModelNotPrepared
+from deployments.speaking.engine import Samples
 from deployments.speech_generator import SpeechGeneratorReplica
 from serve.domain.errors import InvalidRequest, UnknownModel
 from serve.domain.media import MediaKind
 from serve.domain.messages import SpeechRequest, SpokenSentence, TranscriptionOptions
-from serve.domain.voices import AudioFormat
+from serve.domain.voices import AudioFormat, Voice
 from serve.media.audio_writers import whole_file
 from serve.registry.catalog import CPU_CATALOG
 from tests.fixtures.encoders import StoreMedia
@@ -124,9 +125,12 @@ async def test_whoever_stops_listening_leaves_the_rest_unsaid(
     said: list[str] = []
     engine = voices._engines["hibari"]
     say = engine.say
-    monkeypatch.setattr(
-        engine, "say", lambda sentence, *args: (said.append(sentence), say(sentence, *args))[1]
-    )
+
+    def noted(sentence: str, voice: Voice, speed: float) -> Samples:
+        said.append(sentence)
+        return say(sentence, voice, speed)
+
+    monkeypatch.setattr(engine, "say", noted)
     request = SpeechRequest(text=_TEXT, model="hibari", voice="")
     async with aclosing(voices.speak(request)) as sentences:
         first = await anext(sentences)
