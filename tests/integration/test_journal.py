@@ -170,6 +170,20 @@ async def test_a_slow_follower_gets_all_that_came_meanwhile_at_once(journal: Jou
         assert len(await anext(batches)) == 4
 
 
+async def test_an_end_that_comes_while_a_follower_is_busy_is_not_lost(journal: Journal) -> None:
+    response_id = new_id()
+    async with (
+        asyncio.timeout(10),
+        journal.open(response_id, is_new=True) as live,
+        aclosing(journal.follow(response_id)) as batches,
+    ):
+        await journal.append([words(response_id, 0)])
+        assert await anext(batches) == entries(text(0))
+        await journal.append([end(response_id)])
+        await reach(live, 2)
+        assert [batch async for batch in batches] == [entries(END, from_seq=1)]
+
+
 async def test_large_appends_are_cut_into_rows_of_bounded_size(
     journal: Journal, redis_url: str
 ) -> None:

@@ -90,10 +90,13 @@ class RedisJournal:
             live, version, seq = response.live, 0, from_seq
             while True:
                 version = await live.changed(version)
-                if batch := live.entries_from(seq):
+                batch = live.entries_from(seq)
+                # Asked before the reader is given its turn, in which the end may come.
+                is_all = live.fold.has_ended
+                if batch:
                     seq += len(batch)
                     yield batch
-                if live.fold.has_ended:
+                if is_all:
                     return
 
     async def checkpoint(self, response_ids: Iterable[str]) -> None:
