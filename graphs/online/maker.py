@@ -353,14 +353,15 @@ class ResponseMaker:
     ) -> tuple[ToolSpec, ...]:
         """What the model may call in a later round.
 
-        Nothing if it was told what to call, or has had its rounds. What it has made is made:
-        small models would make it again and again.
+        Nothing if it was told what to call, or has had its rounds. Once it has made something it
+        only finds out: small models would make more and more.
         """
         if run.ask.tool_choice != "auto" or len(rounds) >= _MAX_ROUNDS:
             return ()
-        called = {call.name for each in rounds for call in each.calls}
-        made = called & self._ports.tools.makers
-        return tuple(tool for tool in tools if tool.name not in made)
+        makers = self._ports.tools.makers
+        if not any(call.name in makers for each in rounds for call in each.calls):
+            return tools
+        return tuple(tool for tool in tools if tool.name not in makers)
 
     async def _call(self, run: ActiveRun, request: GenerationRequest) -> None:
         """Return once the generator's last word is in the fold. Raises what the call raised.
