@@ -22,6 +22,8 @@ _MAX_SOUND_EVENTS = 12
 # Okapi BM25 with the usual constants (Robertson and Zaragoza, 2009).
 _K1 = 1.2
 _B = 0.75
+# Of the best passage's score. What is further off would only lead a small model astray.
+_NEAR_ENOUGH = 0.3
 _WORD = re.compile(r"\w+")
 _PAGE_ASKED = re.compile(r"\bpages? (\d+)", re.IGNORECASE)
 
@@ -67,14 +69,17 @@ def recording_notes(recording: AudioPerception, number: int, question: str) -> s
 
 
 def excerpt(passages: Sequence[Passage], question: str) -> list[Passage]:
-    """All passages if there is room, else those the question is about, and then the first ones."""
+    """All passages if there is room, else those the question is about, or else the first ones."""
     rooms = [len(passage.place) + len(passage.text) + 3 for passage in passages]
     if sum(rooms) <= _MAX_CHARS:
         return list(passages)
     scores = _scores(passages, question)
+    best = max(scores)
     chosen = []
     left = _MAX_CHARS
     for index in sorted(range(len(passages)), key=lambda index: (-scores[index], index)):
+        if scores[index] < _NEAR_ENOUGH * best:
+            break
         if rooms[index] <= left:
             chosen.append(index)
             left -= rooms[index]

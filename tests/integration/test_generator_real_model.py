@@ -15,6 +15,8 @@ from serve.domain.messages import (
     Box,
     ChatMessage,
     DetectedObject,
+    DocumentPage,
+    DocumentPerception,
     FinishReason,
     GenerationRequest,
     Sampling,
@@ -110,6 +112,40 @@ async def test_it_answers_with_the_time_when_asked_about_a_video(ask: Ask) -> No
     )
     seen = await ask("film", *assemble([question], {"asset_film": film}, instructions=None))
     assert "0:12" in seen.text
+
+
+async def test_it_answers_with_the_page_when_asked_about_a_document(ask: Ask) -> None:
+    topics = ("Costs of paper and ink rose by two percent.", "The canteen has a new cook.")
+    texts = [f"{topics[number % 2]} " * 30 for number in range(40)]
+    texts[16] = "Revenue. The Vienna office earned 48213 euros this year."
+    report = DocumentPerception(
+        pages=tuple(
+            DocumentPage(
+                number=number, text=text, is_read_from_picture=False, description="", vector=(1.0,)
+            )
+            for number, text in enumerate(texts, 1)
+        ),
+        title="Annual report",
+        vector=(1.0,),
+        encode_s=0.0,
+    )
+    question = Item(
+        id="msg_1",
+        body={
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_file", "file_id": "asset_report"},
+                {
+                    "type": "input_text",
+                    "text": "How much did the Vienna office earn, and on which page is that?",
+                },
+            ],
+        },
+    )
+    read = await ask("report", *assemble([question], {"asset_report": report}, instructions=None))
+    assert "48213" in read.text.replace(",", "")
+    assert "17" in read.text
 
 
 def _shot(start_s: float, end_s: float, name: str) -> Shot:
