@@ -6,13 +6,14 @@ import base64
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
 import pytest
 from openai import APIStatusError, AsyncOpenAI
 
+from serve.domain.messages import TextPart
 from serve.domain.ports import Accounts
 from serve.domain.records import Caller
 from serve.storage.postgres.pool import Database
@@ -37,12 +38,17 @@ def sdk(door: Ingress) -> AsyncOpenAI:
     """The stock SDK on the same connection."""
     key = door.http.headers["authorization"].removeprefix("Bearer ")
     return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=door.http, max_retries=0
+        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http), max_retries=0
     )
 
 
 def _data_url(content: bytes, mime_type: str) -> str:
     return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _told(door: Ingress) -> str:
+    parts = door.generator.requests[0].messages[-1].parts
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 async def _upload(door: Ingress, content: bytes, name: str) -> Any:
@@ -70,7 +76,7 @@ async def test_files_of_several_kinds_are_told_in_one_message(
         {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
     ]
     await sdk.responses.create(model=MODEL, input=[{"role": "user", "content": content}])
-    told = "".join(part.text for part in door.generator.requests[0].messages[-1].parts)
+    told = _told(door)
     for what in ("have in common?", "[Document 1", "[Document 2", "[Picture 1", "[Recording 1"):
         assert what in told
     assert "Page 1: Page " in told
@@ -81,7 +87,7 @@ async def test_a_chat_file_is_read_too(door: Ingress, sdk: AsyncOpenAI) -> None:
     await sdk.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": [{"type": "file", "file": file}]}]
     )
-    told = "".join(part.text for part in door.generator.requests[0].messages[-1].parts)
+    told = _told(door)
     assert "[Document 1" in told
 
 

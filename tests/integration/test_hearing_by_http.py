@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -106,7 +106,9 @@ async def door(
 @pytest.fixture
 def sdk(door: Ingress) -> AsyncOpenAI:
     """The stock SDK on the same connection."""
-    return AsyncOpenAI(api_key=_key(door), base_url="http://ingress/v1", http_client=door.http)
+    return AsyncOpenAI(
+        api_key=_key(door), base_url="http://ingress/v1", http_client=cast("Any", door.http)
+    )
 
 
 def _key(door: Ingress) -> str:
@@ -203,6 +205,8 @@ class Microphone:
                 self.messages.append(json.loads(message["text"]))
             case "websocket.close":
                 self.code = message["code"]
+            case _:
+                pass
 
     def say(self, pcm: bytes) -> None:
         self.to_app.put_nowait({"type": "websocket.receive", "bytes": pcm})
