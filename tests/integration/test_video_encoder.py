@@ -100,7 +100,8 @@ async def test_ever_so_many_cuts_lead_to_so_many_looks_and_no_more() -> None:
     looks = _glimpses(await _parts(clip(scenes, fps=10), 100.0))
     assert 30 <= len(looks) <= 41
     gaps = np.diff([look.at_s for look in looks])
-    assert gaps.min() > 2.4
+    # The last picture stands for what nobody has looked at yet, however short that is.
+    assert gaps[:-1].min() > 2.4
     assert gaps.max() < 4.5
 
 
