@@ -19,7 +19,7 @@ export interface paths {
         put?: never;
         /**
          * Upload
-         * @description Store a picture or a recording.
+         * @description Store a medium of any kind that is taken.
          */
         post: operations["upload_api_v1_assets_post"];
         delete?: never;
@@ -61,7 +61,7 @@ export interface paths {
         };
         /**
          * Content
-         * @description The sanitised bytes. They never change, so a browser may keep them.
+         * @description The sanitised bytes, or a range of them. They never change: a browser may keep them.
          */
         get: operations["content_api_v1_assets__asset_id__content_get"];
         put?: never;
@@ -84,6 +84,26 @@ export interface paths {
          * @description What an asset was made from, and what was made from it, newest first.
          */
         get: operations["lineage_api_v1_assets__asset_id__lineage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assets/{asset_id}/pages/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Page
+         * @description A page of a document as PNG; its longer side has ``side_px`` pixels.
+         */
+        get: operations["page_api_v1_assets__asset_id__pages__number__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -184,6 +204,116 @@ export interface paths {
          * @description The response being made in this conversation, for a page that was reloaded.
          */
         get: operations["active_api_v1_conversations__conversation_id__active_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Jobs
+         * @description The caller's jobs, newest first.
+         */
+        get: operations["list_jobs_api_v1_jobs_get"];
+        put?: never;
+        /**
+         * Create
+         * @description Begin one. It goes on whether or not anybody watches.
+         */
+        post: operations["create_api_v1_jobs_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve
+         * @description One job as it is now.
+         */
+        get: operations["retrieve_api_v1_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete
+         * @description Stop and forget a job. What it made stays an asset.
+         */
+        delete: operations["delete_api_v1_jobs__job_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel
+         * @description Stop a job; one that is over stays as it is.
+         */
+        post: operations["cancel_api_v1_jobs__job_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description What happened and happens, to the job's end, as server-sent events.
+         *
+         *     ``Last-Event-ID``, or ``starting_after`` without one, leaves out what is known already.
+         */
+        get: operations["events_api_v1_jobs__job_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview
+         * @description What the job's result looks like by now, as PNG.
+         */
+        get: operations["preview_api_v1_jobs__job_id__preview_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -344,6 +474,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/voices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Voices
+         * @description Every voice of every model here, with the other names that it answers to.
+         */
+        get: operations["voices_api_v1_voices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -384,6 +534,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audio/speech": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create
+         * @description Say a text. The sound streams while later sentences are still being made.
+         */
+        post: operations["create_v1_audio_speech_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audio/transcriptions": {
         parameters: {
             query?: never;
@@ -396,8 +566,30 @@ export interface paths {
         /**
          * Create
          * @description Write down what is said. The recording becomes an asset of the caller.
+         *
+         *     With ``stream``, each segment is sent as soon as it is heard.
          */
         post: operations["create_v1_audio_transcriptions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/translations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Translate
+         * @description Write down in English what is said in any language.
+         */
+        post: operations["translate_v1_audio_translations_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -415,7 +607,7 @@ export interface paths {
         put?: never;
         /**
          * Create
-         * @description Complete a chat, as a stream of chunks or whole.
+         * @description Complete a chat, as a stream of chunks or whole, in writing or aloud.
          */
         post: operations["create_v1_chat_completions_post"];
         delete?: never;
@@ -540,6 +732,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/images/edits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Edit
+         * @description Paint a picture over, all of it or where the mask is transparent.
+         */
+        post: operations["edit_v1_images_edits_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/images/generations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Generate
+         * @description Paint what the prompt says. Every picture becomes an asset of the caller.
+         */
+        post: operations["generate_v1_images_generations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -574,6 +806,46 @@ export interface paths {
         get: operations["retrieve_v1_models__name__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/moderations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create
+         * @description Judge texts and pictures. Nothing of them is kept.
+         */
+        post: operations["create_v1_moderations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/realtime/client_secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Client Secret
+         * @description A secret that opens realtime sessions of the caller, so set up, and nothing else.
+         */
+        post: operations["create_client_secret_v1_realtime_client_secrets_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -658,6 +930,94 @@ export interface paths {
         get: operations["input_items_v1_responses__response_id__input_items_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/videos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Videos
+         * @description The caller's videos.
+         */
+        get: operations["list_videos_v1_videos_get"];
+        put?: never;
+        /**
+         * Create
+         * @description Film what the prompt says, or how a picture goes on.
+         */
+        post: operations["create_v1_videos_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/videos/{video_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve
+         * @description One video: how far it is.
+         */
+        get: operations["retrieve_v1_videos__video_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete
+         * @description Stop making it, and forget it with its clip.
+         */
+        delete: operations["delete_v1_videos__video_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/videos/{video_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Content
+         * @description The finished clip as MP4, or its first frame as PNG.
+         */
+        get: operations["content_v1_videos__video_id__content_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/videos/{video_id}/remix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remix
+         * @description The same again in other words: from the same noise, so what the words share stays.
+         */
+        post: operations["remix_v1_videos__video_id__remix_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -750,6 +1110,12 @@ export interface components {
             format: string;
         };
         /**
+         * AudioFormat
+         * @description How sound is written. PCM: signed 16-bit little-endian mono at 24 kHz, bare.
+         * @enum {string}
+         */
+        AudioFormat: "mp3" | "opus" | "aac" | "flac" | "wav" | "pcm";
+        /**
          * AudioPerceptionView
          * @description What a recording holds.
          */
@@ -764,6 +1130,8 @@ export interface components {
             language: string;
             /** Segments */
             segments: components["schemas"]["SegmentView"][];
+            /** Sound Events */
+            sound_events: components["schemas"]["SoundEventView"][];
             /** Sound Tags */
             sound_tags: components["schemas"]["LabelView"][];
             /** Transcript */
@@ -789,6 +1157,113 @@ export interface components {
              * @default false
              */
             stream: boolean;
+            /**
+             * Temperature
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Timestamp Granularities[]
+             * @default []
+             */
+            "timestamp_granularities[]": ("segment" | "word")[];
+        };
+        /** Body_create_v1_videos_post */
+        Body_create_v1_videos_post: {
+            /** Input Reference */
+            input_reference?: string | null;
+            /** Input Reference[File Id] */
+            "input_reference[file_id]"?: string | null;
+            /** Input Reference[Image Url] */
+            "input_reference[image_url]"?: string | null;
+            /** Model */
+            model?: string | null;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Seconds
+             * @default 4
+             */
+            seconds: string;
+            /** Seed */
+            seed?: number | null;
+            /**
+             * Size
+             * @default 720x1280
+             */
+            size: string;
+        };
+        /** Body_edit_v1_images_edits_post */
+        Body_edit_v1_images_edits_post: {
+            /** Guidance */
+            guidance?: number | null;
+            /** Image */
+            image?: string[] | null;
+            /** Image[] */
+            "image[]"?: string[] | null;
+            /** Mask */
+            mask?: string | null;
+            /** Model */
+            model?: string | null;
+            /**
+             * N
+             * @default 1
+             */
+            n: number;
+            /**
+             * Negative Prompt
+             * @default
+             */
+            negative_prompt: string;
+            /**
+             * Output Compression
+             * @default 100
+             */
+            output_compression: number;
+            /** @default png */
+            output_format: components["schemas"]["PictureFormat"];
+            /**
+             * Partial Images
+             * @default 0
+             */
+            partial_images: number;
+            /** Prompt */
+            prompt: string;
+            /** Response Format */
+            response_format?: ("b64_json" | "url") | null;
+            /** Seed */
+            seed?: number | null;
+            /**
+             * Size
+             * @default auto
+             */
+            size: string;
+            /** Steps */
+            steps?: number | null;
+            /**
+             * Stream
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * Strength
+             * @default 0.8
+             */
+            strength: number;
+        };
+        /** Body_translate_v1_audio_translations_post */
+        Body_translate_v1_audio_translations_post: {
+            /** File */
+            file: string;
+            /** Model */
+            model?: string | null;
+            /**
+             * Prompt
+             * @default
+             */
+            prompt: string;
+            /** @default json */
+            response_format: components["schemas"]["TranscriptionFormat"];
             /**
              * Temperature
              * @default 0
@@ -918,8 +1393,7 @@ export interface components {
         ChatMessageIn: {
             /** Annotations */
             annotations?: unknown[] | null;
-            /** Audio */
-            audio?: null;
+            audio?: components["schemas"]["SpokenBefore"] | null;
             /** Content */
             content?: string | (components["schemas"]["ChatText"] | components["schemas"]["ChatRefusal"] | components["schemas"]["ChatImage"] | components["schemas"]["ChatAudio"] | components["schemas"]["ChatFile"])[] | null;
             /** Function Call */
@@ -1077,6 +1551,7 @@ export interface components {
          * @description Body of ``POST /v1/chat/completions``. ``store`` keeps nothing more than ``responses``.
          */
         CreateChatCompletion: {
+            audio?: components["schemas"]["SpokenAnswer"] | null;
             /** Frequency Penalty */
             frequency_penalty?: number | null;
             /** Logprobs */
@@ -1092,7 +1567,7 @@ export interface components {
                 [key: string]: string;
             } | null;
             /** Modalities */
-            modalities?: "text"[] | null;
+            modalities?: ("text" | "audio")[] | null;
             /** Model */
             model?: string | null;
             /** N */
@@ -1135,12 +1610,29 @@ export interface components {
             user?: string | null;
         };
         /**
+         * CreateClientSecret
+         * @description Body of ``POST /v1/realtime/client_secrets``.
+         */
+        CreateClientSecret: {
+            /**
+             * @default {
+             *       "anchor": "created_at",
+             *       "seconds": 600
+             *     }
+             */
+            expires_after: components["schemas"]["ExpiresAfter"];
+            /** Session */
+            session?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * CreateConversation
          * @description Body of ``POST /v1/conversations``.
          */
         CreateConversation: {
             /** Items */
-            items?: (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"])[] | null;
+            items?: (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"] | components["schemas"]["ServerCall"])[] | null;
             /** Metadata */
             metadata?: {
                 [key: string]: string;
@@ -1167,12 +1659,88 @@ export interface components {
             user?: string | null;
         };
         /**
+         * CreateImage
+         * @description ``/v1/images/generations``.
+         */
+        CreateImage: {
+            /**
+             * Background
+             * @default auto
+             * @enum {string}
+             */
+            background: "transparent" | "opaque" | "auto";
+            /** Guidance */
+            guidance?: number | null;
+            /** Input Fidelity */
+            input_fidelity?: ("high" | "low") | null;
+            /** Model */
+            model?: string | null;
+            /**
+             * Moderation
+             * @default auto
+             * @enum {string}
+             */
+            moderation: "low" | "auto";
+            /**
+             * N
+             * @default 1
+             */
+            n: number;
+            /**
+             * Negative Prompt
+             * @default
+             */
+            negative_prompt: string;
+            /**
+             * Output Compression
+             * @default 100
+             */
+            output_compression: number;
+            /** @default png */
+            output_format: components["schemas"]["PictureFormat"];
+            /**
+             * Partial Images
+             * @default 0
+             */
+            partial_images: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Quality
+             * @default auto
+             */
+            quality: string;
+            /** Response Format */
+            response_format?: ("b64_json" | "url") | null;
+            /** Seed */
+            seed?: number | null;
+            /**
+             * Size
+             * @default auto
+             */
+            size: string;
+            /** Steps */
+            steps?: number | null;
+            /**
+             * Stream
+             * @default false
+             */
+            stream: boolean;
+            /** Style */
+            style?: ("vivid" | "natural") | null;
+            /**
+             * User
+             * @default
+             */
+            user: string;
+        };
+        /**
          * CreateItems
          * @description Body of ``POST /v1/conversations/{id}/items``.
          */
         CreateItems: {
             /** Items */
-            items: (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"])[];
+            items: (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"] | components["schemas"]["ServerCall"])[];
         };
         /**
          * CreateKey
@@ -1185,6 +1753,29 @@ export interface components {
             name: string;
             /** Scopes */
             scopes?: components["schemas"]["Scope"][];
+        };
+        /**
+         * CreateModeration
+         * @description Body of ``POST /v1/moderations``. Parts of one list of objects are judged as one.
+         */
+        CreateModeration: {
+            /** Input */
+            input: string | string[] | (components["schemas"]["TextToJudge"] | components["schemas"]["ImageToJudge"])[];
+            /** Model */
+            model?: string | null;
+        };
+        /**
+         * CreatePerceptionJob
+         * @description Body of ``POST /api/v1/jobs``: perceive everything there is in an asset.
+         */
+        CreatePerceptionJob: {
+            /** Asset Id */
+            asset_id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "perception";
         };
         /**
          * CreateResponse
@@ -1205,7 +1796,7 @@ export interface components {
             /** Include */
             include?: string[] | null;
             /** Input */
-            input?: string | (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"])[];
+            input?: string | (components["schemas"]["InputMessage"] | components["schemas"]["FunctionCall"] | components["schemas"]["FunctionCallOutput"] | components["schemas"]["ServerCall"])[];
             /** Instructions */
             instructions?: string | null;
             /** Max Output Tokens */
@@ -1274,6 +1865,64 @@ export interface components {
             user?: string | null;
         };
         /**
+         * CreateSpeech
+         * @description What to say, and how. ``instructions`` have no effect: these voices take none.
+         */
+        CreateSpeech: {
+            /** Input */
+            input: string;
+            /**
+             * Instructions
+             * @default
+             */
+            instructions: string;
+            /** Model */
+            model: string;
+            /** @default mp3 */
+            response_format: components["schemas"]["AudioFormat"];
+            /**
+             * Speed
+             * @default 1
+             */
+            speed: number;
+            /**
+             * Stream Format
+             * @default audio
+             * @enum {string}
+             */
+            stream_format: "audio" | "sse";
+            /**
+             * Voice
+             * @default
+             */
+            voice: string | components["schemas"]["VoiceId"];
+        };
+        /**
+         * CreateTranscriptionJob
+         * @description Body of ``POST /api/v1/jobs``: write down what is said in a recording or a video.
+         */
+        CreateTranscriptionJob: {
+            /** Asset Id */
+            asset_id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "transcription";
+            /** Language */
+            language?: string | null;
+            /**
+             * Prompt
+             * @default
+             */
+            prompt: string;
+            /**
+             * Translate
+             * @default false
+             */
+            translate: boolean;
+        };
+        /**
          * DocumentPerceptionView
          * @description What a document says, page by page.
          */
@@ -1288,6 +1937,23 @@ export interface components {
             pages: components["schemas"]["PageView"][];
             /** Title */
             title: string;
+        };
+        /**
+         * ExpiresAfter
+         * @description For how long the secret opens sessions.
+         */
+        ExpiresAfter: {
+            /**
+             * Anchor
+             * @default created_at
+             * @constant
+             */
+            anchor: "created_at";
+            /**
+             * Seconds
+             * @default 600
+             */
+            seconds: number;
         };
         /**
          * FileSearchTool
@@ -1374,6 +2040,14 @@ export interface components {
             detail?: components["schemas"]["ValidationError"][];
         };
         /**
+         * ImageAddress
+         * @description Where a picture is: an https or data URL.
+         */
+        ImageAddress: {
+            /** Url */
+            url: string;
+        };
+        /**
          * ImageGenerationTool
          * @description Pictures on the model's word. What our generators cannot vary is accepted and ignored.
          */
@@ -1423,6 +2097,18 @@ export interface components {
             objects: components["schemas"]["ObjectView"][];
             /** Text Lines */
             text_lines: components["schemas"]["TextLineView"][];
+        };
+        /**
+         * ImageToJudge
+         * @description A picture.
+         */
+        ImageToJudge: {
+            image_url: components["schemas"]["ImageAddress"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "image_url";
         };
         /**
          * ImageUrl
@@ -1541,6 +2227,73 @@ export interface components {
              * @enum {string}
              */
             type: "input_text" | "text";
+        };
+        /**
+         * JobErrorView
+         * @description Why a job failed.
+         */
+        JobErrorView: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+        };
+        /**
+         * JobPage
+         * @description Part of the list of jobs, newest first.
+         */
+        JobPage: {
+            /** Data */
+            data: components["schemas"]["JobView"][];
+            /** Has More */
+            has_more: boolean;
+            /** Last Id */
+            last_id: string | null;
+        };
+        /**
+         * JobView
+         * @description A job. ``progress`` goes from 0 to 1; ``attempt`` counts how often it was taken up.
+         */
+        JobView: {
+            /** Attempt */
+            attempt: number;
+            /** Completed At */
+            completed_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            error: components["schemas"]["JobErrorView"] | null;
+            /** Events Url */
+            events_url: string;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /** Progress */
+            progress: number;
+            /** Request */
+            request: {
+                [key: string]: unknown;
+            };
+            /** Result */
+            result: {
+                [key: string]: unknown;
+            } | null;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "in_progress" | "completed" | "failed" | "cancelled";
         };
         /**
          * JsonObjectFormat
@@ -1718,6 +2471,12 @@ export interface components {
             text: string;
         };
         /**
+         * PictureFormat
+         * @description How pictures are written.
+         * @enum {string}
+         */
+        PictureFormat: "png" | "jpeg" | "webp";
+        /**
          * ProblemView
          * @description A check that failed, by its C2PA code.
          */
@@ -1780,6 +2539,14 @@ export interface components {
             type: "refusal";
         };
         /**
+         * RemixVideo
+         * @description Body of ``POST /v1/videos/{id}/remix``.
+         */
+        RemixVideo: {
+            /** Prompt */
+            prompt: string;
+        };
+        /**
          * RenameConversation
          * @description Body of ``PATCH /api/v1/conversations/{id}``.
          */
@@ -1804,6 +2571,45 @@ export interface components {
             start_s: number;
             /** Text */
             text: string;
+        };
+        /**
+         * ServerCall
+         * @description A call of a tool of the server, sent back. Only what the model is told of it is kept.
+         */
+        ServerCall: {
+            /** Asset Id */
+            asset_id?: string | null;
+            /** Call Id */
+            call_id?: string | null;
+            /**
+             * Input
+             * @default
+             */
+            input: string;
+            /**
+             * Name
+             * @default speech
+             * @constant
+             */
+            name: "speech";
+            /** Queries */
+            queries?: string[];
+            /** Results */
+            results?: {
+                [key: string]: unknown;
+            }[] | null;
+            /** Revised Prompt */
+            revised_prompt?: string | null;
+            /**
+             * Status
+             * @default completed
+             */
+            status: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "image_generation_call" | "file_search_call" | "custom_tool_call";
         };
         /**
          * ServerToolChoice
@@ -1871,6 +2677,20 @@ export interface components {
             password: string;
         };
         /**
+         * SoundEventView
+         * @description A kind of sound between two times.
+         */
+        SoundEventView: {
+            /** End S */
+            end_s: number;
+            /** Name */
+            name: string;
+            /** Score */
+            score: number;
+            /** Start S */
+            start_s: number;
+        };
+        /**
          * SpanView
          * @description One graph node's share of a request; seconds since the request arrived.
          */
@@ -1931,6 +2751,27 @@ export interface components {
             voice?: string | null;
         };
         /**
+         * SpokenAnswer
+         * @description With which voice to answer, and as what to send it.
+         */
+        SpokenAnswer: {
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "wav" | "aac" | "mp3" | "flac" | "opus" | "pcm16";
+            /** Voice */
+            voice: string | components["schemas"]["VoiceId"];
+        };
+        /**
+         * SpokenBefore
+         * @description An answer the assistant spoke earlier, by the id it was given.
+         */
+        SpokenBefore: {
+            /** Id */
+            id: string;
+        };
+        /**
          * StreamOptions
          * @description Accepted for compatibility; we never obfuscate.
          */
@@ -1974,6 +2815,19 @@ export interface components {
             score: number;
             /** Text */
             text: string;
+        };
+        /**
+         * TextToJudge
+         * @description A text.
+         */
+        TextToJudge: {
+            /** Text */
+            text: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "text";
         };
         /**
          * TraceView
@@ -2065,6 +2919,14 @@ export interface components {
             /** Shots */
             shots: components["schemas"]["ShotView"][];
             sound: components["schemas"]["AudioPerceptionView"] | null;
+        };
+        /**
+         * VoiceId
+         * @description A voice by its id, which is its name here.
+         */
+        VoiceId: {
+            /** Id */
+            id: string;
         };
     };
     responses: never;
@@ -2203,7 +3065,9 @@ export interface operations {
     content_api_v1_assets__asset_id__content_get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                range?: string | null;
+            };
             path: {
                 asset_id: string;
             };
@@ -2249,6 +3113,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LineageView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    page_api_v1_assets__asset_id__pages__number__get: {
+        parameters: {
+            query?: {
+                side_px?: number;
+            };
+            header?: never;
+            path: {
+                asset_id: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */
@@ -2409,6 +3307,227 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ActiveResponse"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_jobs_api_v1_jobs_get: {
+        parameters: {
+            query?: {
+                after?: string | null;
+                kind?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_api_v1_jobs_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateTranscriptionJob"] | components["schemas"]["CreatePerceptionJob"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_api_v1_jobs__job_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_api_v1_jobs__job_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    cancel_api_v1_jobs__job_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    events_api_v1_jobs__job_id__events_get: {
+        parameters: {
+            query?: {
+                starting_after?: number;
+            };
+            header?: {
+                "last-event-id"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    preview_api_v1_jobs__job_id__preview_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */
@@ -2692,6 +3811,28 @@ export interface operations {
             };
         };
     };
+    voices_api_v1_voices_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+        };
+    };
     alive_healthz_get: {
         parameters: {
             query?: never;
@@ -2734,6 +3875,39 @@ export interface operations {
             };
         };
     };
+    create_v1_audio_speech_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSpeech"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     create_v1_audio_transcriptions_post: {
         parameters: {
             query?: never;
@@ -2744,6 +3918,39 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": components["schemas"]["Body_create_v1_audio_transcriptions_post"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    translate_v1_audio_translations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_translate_v1_audio_translations_post"];
             };
         };
         responses: {
@@ -3115,6 +4322,72 @@ export interface operations {
             };
         };
     };
+    edit_v1_images_edits_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_edit_v1_images_edits_post"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    generate_v1_images_generations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateImage"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_models_v1_models_get: {
         parameters: {
             query?: never;
@@ -3147,6 +4420,76 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_v1_moderations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateModeration"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_client_secret_v1_realtime_client_secrets_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateClientSecret"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -3325,6 +4668,204 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_videos_v1_videos_get: {
+        parameters: {
+            query?: {
+                after?: string | null;
+                limit?: number;
+                order?: "asc" | "desc";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_v1_videos_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_create_v1_videos_post"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_v1_videos__video_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_v1_videos__video_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    content_v1_videos__video_id__content_get: {
+        parameters: {
+            query?: {
+                variant?: "video" | "thumbnail" | "spritesheet";
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remix_v1_videos__video_id__remix_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemixVideo"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */

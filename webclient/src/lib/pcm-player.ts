@@ -60,7 +60,9 @@ export class PcmPlayer {
     this.#queuedS = 0;
   }
 
+  /** May be called again. */
   close(): void {
+    if (this.#context.state === "closed") return;
     this.stop();
     void this.#context.close();
   }

@@ -81,7 +81,10 @@ function Pulse({ level, speaking }: { level: number; speaking: boolean }) {
 /** Both sides in words, the newest at the bottom and in view. */
 function Captions({ captions }: { captions: readonly Caption[] }) {
   const end = useRef<HTMLLIElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [captions]);
+  useEffect(() => {
+    // Some browsers return a promise here, which an effect must not.
+    end.current?.scrollIntoView({ block: "nearest" });
+  }, [captions]);
   return (
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- WCAG 2.1.1: a scrolling region must be reachable by keyboard
     <ol tabIndex={0} aria-label="Captions" aria-live="polite" className="max-h-[34dvh] min-h-24 space-y-2 overflow-y-auto rounded-xl bg-sunken p-3">

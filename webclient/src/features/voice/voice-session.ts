@@ -57,6 +57,7 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
   };
 
   const finish = (event: VoiceEvent) => {
+    if (control.signal.aborted) return;
     tell(event);
     control.abort();
     window.clearInterval(silence);
