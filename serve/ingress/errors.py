@@ -28,7 +28,8 @@ _CLIENT_CLOSED_REQUEST = 499
 
 SERVED = (
     "models, responses (create, retrieve, cancel, delete, input_items), conversations and their "
-    "items, chat/completions, embeddings, audio/transcriptions, audio/speech, moderations"
+    "items, chat/completions, embeddings, audio/transcriptions, audio/speech, images/generations, "
+    "images/edits, moderations"
 )
 
 
