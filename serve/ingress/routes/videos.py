@@ -154,9 +154,7 @@ async def _video(ports: IngressPorts, caller: Caller, video_id: str) -> Job:
 
 async def _clip(ports: IngressPorts, caller: Caller, job: Job) -> MediaRef:
     if job.status is not JobStatus.COMPLETED or job.result is None:
-        raise Conflict(
-            f"the video is {job.status.value}; come back once it is completed"
-        )
+        raise Conflict(f"the video is {job.status.value}; come back once it is completed")
     return await ports.assets.get(caller, job.result["asset_id"])
 
 
