@@ -54,7 +54,6 @@ _BY_MAGIC = (
     (b"BM", _BMP),
     (b"fLaC", _FLAC),
     (b"OggS", _OGG),
-    (b"ID3", _MP3),
     (b"%PDF-", _PDF),
 )
 
@@ -189,7 +188,20 @@ def _by_magic(content: bytes) -> FileType | None:
     if content.startswith(b"\x1a\x45\xdf\xa3"):
         head = content[:64]
         return _WEBM if b"webm" in head else _MKV if b"matroska" in head else None
+    if content.startswith(b"ID3"):
+        return _behind_tag(content)
     return _by_mpeg_sync(content)
+
+
+def _behind_tag(content: bytes) -> FileType:
+    """Signed FLAC files begin with an ID3 tag too; its length has seven bits in a byte.
+
+    Source: https://id3.org/id3v2.4.0-structure, section 3.1.
+    """
+    length = 0
+    for byte in content[6:10]:
+        length = length << 7 | byte & 0x7F
+    return _FLAC if content[10 + length : 14 + length] == b"fLaC" else _MP3
 
 
 def _by_mpeg_sync(content: bytes) -> FileType | None:

@@ -18,7 +18,7 @@ from tests.fixtures.running import Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
-_MAKING_LIMIT_MS = 120_000
+_MAKING_LIMIT_MS = 240_000
 # Set to a folder to keep what the tests saw.
 _SCREENSHOTS = os.environ.get("SCREENSHOTS")
 _DESKTOP = (1280, 800)
@@ -177,7 +177,7 @@ async def test_a_picture_is_drawn_edited_traced_and_used(page: Page) -> None:
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name="Use in chat").first.click()
     await expect(page.get_by_label("Your message")).to_be_visible()
-    await expect(page.get_by_role("list", name="Attachments").get_by_role("img")).to_have_count(1)
+    await expect(page.get_by_role("list", name="Attachments").locator("img")).to_have_count(1)
 
 
 async def test_any_file_tells_how_it_was_made(page: Page, tmp_path: Path) -> None:
@@ -197,13 +197,13 @@ async def test_a_clip_is_a_job_that_shows_its_progress(page: Page) -> None:
     await page.get_by_label("Size").select_option("256x256")
     await page.get_by_role("button", name="Make a clip").click()
     clips = page.get_by_role("region", name="Clips")
-    await expect(clips.get_by_role("button", name="Stop: a red apple")).to_be_visible()
+    await expect(clips.get_by_role("button", name=re.compile("^Stop"))).to_be_visible()
     await page.get_by_role("button", name=re.compile("Jobs")).click()
     await expect(page.get_by_role("dialog", name="Jobs")).to_contain_text("a red apple")
     await _look(page, "jobs")
     await page.keyboard.press("Escape")
     await expect(clips.locator("video")).to_be_visible(timeout=_MAKING_LIMIT_MS)
-    await clips.get_by_role("button", name="Put away: a red apple").click()
+    await clips.get_by_role("button", name=re.compile("^Put away")).click()
     await expect(clips.locator("video")).to_have_count(0)
 
 
@@ -211,9 +211,10 @@ async def test_one_talks_and_sees_what_was_said(page: Page) -> None:
     await page.get_by_role("button", name="Talk", exact=True).click()
     captions = page.get_by_role("list", name="Captions")
     await expect(captions).to_contain_text("Dashwood", timeout=_MAKING_LIMIT_MS)
-    await expect(captions).to_contain_text("Polymodal:", timeout=_MAKING_LIMIT_MS)
-    await _look(page, "voice")
+    # The recording begins again, which would interrupt the answer.
     await page.get_by_role("button", name="Mute").click()
     await expect(page.get_by_role("button", name="Unmute")).to_be_visible()
+    await expect(captions).to_contain_text("Polymodal:", timeout=_MAKING_LIMIT_MS)
+    await _look(page, "voice")
     await page.get_by_role("button", name="End").click()
     await expect(page.get_by_role("dialog")).to_have_count(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.fixtures.running import DEFAULT, Running
@@ -36,14 +38,22 @@ async def test_a_spoken_question_is_answered_aloud(running: Running) -> None:
         await talk.says(silent(300) + sound + silent(1000))
         done = (await talk.until("response.done")).response
         item_id = talk.all("input_audio_buffer.committed")[0].item_id
-        await talk.connection.conversation.item.retrieve(item_id=item_id)
-        recording = (await talk.until("conversation.item.retrieved")).item.content[0].file_id
+        recording = None
+        # It is kept beside the answer, which does not wait for it.
+        for _ in range(60):
+            await talk.connection.conversation.item.retrieve(item_id=item_id)
+            item = (await talk.until("conversation.item.retrieved")).item
+            recording = getattr(item.content[0], "file_id", None)
+            if recording:
+                break
+            await asyncio.sleep(0.25)
     heard = talk.all("conversation.item.input_audio_transcription.completed")[0]
     assert heard.transcript == _QUESTION
     assert done.status == "completed"
     assert "Paris" in talk.transcript()
     assert len(talk.sound()) > 24_000
     with running.http() as http:
-        assert http.get(f"/api/v1/assets/{recording}").json()["kind"] == "audio"
+        kept = http.get(f"/api/v1/assets/{recording}")
+        assert kept.json().get("kind") == "audio", (recording, kept.text)
         trace = http.get(f"/api/v1/requests/{done.id}/trace").json()
     assert {"transcribe", "generate"} <= {span["name"] for span in trace["spans"]}

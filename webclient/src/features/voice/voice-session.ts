@@ -146,7 +146,9 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
     // The browser's question comes first: without a microphone there is nothing to connect.
     const opened = await openMicrophone((pcm16, level) => {
       listeners.onLevel(muted ? 0 : level);
-      if (!muted) send({ type: "input_audio_buffer.append", audio: toBase64(pcm16) });
+      // Silence instead of nothing: it ends what was being said, as a pause would.
+      const heard = muted ? new Uint8Array(pcm16.byteLength) : pcm16;
+      send({ type: "input_audio_buffer.append", audio: toBase64(heard) });
     });
     if (control.signal.aborted) opened.close();
     else {
@@ -165,8 +167,6 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
   return {
     mute: (wanted) => {
       muted = wanted;
-      // Half a sentence must not wait for its end while nobody listens.
-      if (muted) send({ type: "input_audio_buffer.clear" });
     },
     interrupt: () => {
       send({ type: "response.cancel" });
