@@ -575,8 +575,9 @@ class ToolArgumentsDelta:
 class ToolAnswered:
     """A tool of ours did what call ``call_id`` asked for.
 
-    ``output`` is for the model, words or JSON. ``asset_id``: what was made, or empty. ``content_base64`` is
-    never kept: whoever sends the event to a client that wants the bytes fills it in.
+    ``output`` is for the model, words or JSON. ``asset_id``: what was made, or empty.
+    ``content_base64`` is never kept: whoever sends the event to a client that wants the bytes
+    fills it in.
     """
 
     call_id: str
