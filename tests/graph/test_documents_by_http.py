@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,32 +12,12 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI
 
 from serve.domain.messages import TextPart
-from serve.domain.ports import Accounts
-from serve.domain.records import Caller
-from serve.storage.postgres.pool import Database
 from tests.fixtures.encoders import png, wav
-from tests.fixtures.ingress import Ingress, ingress
+from tests.fixtures.ingress import Ingress
 from tests.fixtures.pdfs import encrypted_pdf, pdf
 from tests.fixtures.scripted import MODEL
 
 _DOCUMENT = pdf([["First page"], ["Second page"]])
-
-
-@pytest.fixture
-async def door(
-    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
-) -> AsyncIterator[Ingress]:
-    async with ingress(database, redis_url, tmp_path, accounts, ada) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sdk(door: Ingress) -> AsyncOpenAI:
-    """The stock SDK on the same connection."""
-    key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http), max_retries=0
-    )
 
 
 def _data_url(content: bytes, mime_type: str) -> str:

@@ -6,9 +6,8 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, MutableMapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import MutableMapping
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -21,30 +20,11 @@ from openai import (
 )
 
 from serve.domain.errors import BrokenMedia, EngineDead
-from serve.domain.ports import Accounts
 from serve.domain.records import Caller
-from serve.storage.postgres.pool import Database
-from tests.fixtures.ingress import PAINTER, Ingress, ingress
+from tests.fixtures.ingress import PAINTER, Ingress
 from tests.fixtures.painting import one_colour
 
 _GENERATIONS = "/v1/images/generations"
-
-
-@pytest.fixture
-async def door(
-    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
-) -> AsyncIterator[Ingress]:
-    async with ingress(database, redis_url, tmp_path, accounts, ada) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sdk(door: Ingress) -> AsyncOpenAI:
-    """The stock SDK on the same connection."""
-    key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http), max_retries=0
-    )
 
 
 def _picture(b64_json: str | None) -> PIL.Image.Image:

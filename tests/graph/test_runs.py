@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from blake3 import blake3
@@ -24,12 +22,10 @@ from serve.domain.journal import Adopted, Ended, Restarted
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import Failed, Finished, FinishReason, StageFinished, TextDelta
 from serve.domain.records import Caller, Item, JsonObject, ResponseRecord, ResponseStatus
-from serve.storage.local_objects import LocalObjectStore
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
 from serve.storage.postgres.pool import Database
 from serve.storage.postgres.responses import PostgresResponses
-from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from tests.fixtures.scripted import (
     MODEL,
@@ -40,19 +36,6 @@ from tests.fixtures.scripted import (
     open_bus,
     supervised,
 )
-
-
-@pytest.fixture
-async def bus(redis_url: str) -> AsyncIterator[Bus]:
-    async with open_bus(redis_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def cache(redis_url: str, tmp_path: Path) -> AsyncIterator[StoredPerceptionCache]:
-    client = connect(redis_url)
-    yield StoredPerceptionCache(client, LocalObjectStore(tmp_path))
-    await client.aclose()
 
 
 def _ask(

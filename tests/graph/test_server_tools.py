@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,26 +32,11 @@ from serve.domain.messages import (
 from serve.domain.ports import Journal
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
 from serve.protocol.events import ResponseEvents
-from serve.storage.local_objects import LocalObjectStore
 from serve.storage.postgres.pool import Database
-from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
-from tests.fixtures.scripted import MODEL, Bus, ScriptedGenerator, open_bus, supervised
+from tests.fixtures.scripted import MODEL, Bus, ScriptedGenerator, supervised
 
 _DRAW = "image_generation"
-
-
-@pytest.fixture
-async def bus(redis_url: str) -> AsyncIterator[Bus]:
-    async with open_bus(redis_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def cache(redis_url: str, tmp_path: Path) -> AsyncIterator[StoredPerceptionCache]:
-    client = connect(redis_url)
-    yield StoredPerceptionCache(client, LocalObjectStore(tmp_path))
-    await client.aclose()
 
 
 @dataclass

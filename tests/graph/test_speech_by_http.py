@@ -6,9 +6,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import httpx
@@ -16,29 +14,9 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from serve.domain.errors import EngineDead
-from serve.domain.ports import Accounts
-from serve.domain.records import Caller
-from serve.storage.postgres.pool import Database
-from tests.fixtures.ingress import Ingress, ingress, post_and_watch
+from tests.fixtures.ingress import Ingress, post_and_watch
 
 _TEXT = "One is said. Two is said. Three is said."
-
-
-@pytest.fixture
-async def door(
-    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
-) -> AsyncIterator[Ingress]:
-    async with ingress(database, redis_url, tmp_path, accounts, ada) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sdk(door: Ingress) -> AsyncOpenAI:
-    """The stock SDK on the same connection."""
-    key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http)
-    )
 
 
 def _duration_s(content: bytes, form: str) -> float:

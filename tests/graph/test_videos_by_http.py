@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -29,27 +28,6 @@ from tests.fixtures.ingress import FILMER, Ingress, ScriptedModerator, ingress
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
 _SIZE: Final = "1280x720"
-
-
-@pytest.fixture
-async def door(
-    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
-) -> AsyncIterator[Ingress]:
-    async with ingress(database, redis_url, tmp_path, accounts, ada) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sdk(door: Ingress) -> AsyncOpenAI:
-    """The stock SDK on the same connection, refusing whatever breaks OpenAI's schema."""
-    key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(
-        api_key=key,
-        base_url="http://ingress/v1",
-        http_client=door.http,  # type: ignore[arg-type] # the same by another name
-        max_retries=0,
-        _strict_response_validation=True,
-    )
 
 
 async def _made(sdk: AsyncOpenAI, prompt: str = "a red heart", **more: object) -> Video:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from blake3 import blake3
 
 from graphs.online.perceive import Perceiver
@@ -24,10 +21,8 @@ from serve.domain.messages import (
 )
 from serve.domain.records import Caller, Item, ResponseStatus
 from serve.storage.chroma import ChromaVectorIndex
-from serve.storage.local_objects import LocalObjectStore
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.pool import Database
-from serve.storage.redis.connection import connect
 from serve.storage.redis.perception_cache import StoredPerceptionCache
 from tests.fixtures.scripted import (
     MODEL,
@@ -37,22 +32,8 @@ from tests.fixtures.scripted import (
     ScriptedGenerator,
     ScriptedReader,
     ScriptedWatcher,
-    open_bus,
     supervised,
 )
-
-
-@pytest.fixture
-async def bus(redis_url: str) -> AsyncIterator[Bus]:
-    async with open_bus(redis_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def cache(redis_url: str, tmp_path: Path) -> AsyncIterator[StoredPerceptionCache]:
-    client = connect(redis_url)
-    yield StoredPerceptionCache(client, LocalObjectStore(tmp_path))
-    await client.aclose()
 
 
 async def _film(database: Database, owner: Caller, content: bytes = b"film") -> MediaRef:

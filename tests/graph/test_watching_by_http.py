@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pytest
 from openai import AsyncOpenAI
 
-from serve.domain.ports import Accounts
-from serve.domain.records import Caller
-from serve.storage.postgres.pool import Database
 from tests.fixtures.clips import clip, colours
-from tests.fixtures.ingress import Ingress, ingress
+from tests.fixtures.ingress import Ingress
 from tests.fixtures.scripted import MODEL
-
-
-@pytest.fixture
-async def door(
-    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
-) -> AsyncIterator[Ingress]:
-    async with ingress(database, redis_url, tmp_path, accounts, ada) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sdk(door: Ingress) -> AsyncOpenAI:
-    """The stock SDK on the same connection."""
-    key = door.http.headers["authorization"].removeprefix("Bearer ")
-    return AsyncOpenAI(
-        api_key=key, base_url="http://ingress/v1", http_client=cast("Any", door.http), max_retries=0
-    )
 
 
 async def _uploaded(door: Ingress) -> dict[str, Any]:
