@@ -1,7 +1,8 @@
 """Which processes exist: names, resources, queues and autoscaling, one row per node.
 
 ``serve_config.yaml`` overrides any of it per cluster. Logical CPUs are shares, not cores: two
-cores carry the whole embedded graph, and the engines' own thread limits keep it fair.
+carry the whole graph with one generator and two ingresses, and the engines' own thread limits keep
+it fair.
 """
 
 from __future__ import annotations
@@ -96,10 +97,10 @@ _REPORTING = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}
 
 NODES = {
     TEXT_ENCODER: NodeOptions(
-        cpu_share=0.2, max_ongoing=64, max_queued=512, target_ongoing=32, environment=_ONE_THREAD
+        cpu_share=0.1, max_ongoing=64, max_queued=512, target_ongoing=32, environment=_ONE_THREAD
     ),
     IMAGE_ENCODER: NodeOptions(
-        cpu_share=0.3,
+        cpu_share=0.2,
         max_ongoing=8,
         max_queued=64,
         target_ongoing=4,
@@ -107,7 +108,7 @@ NODES = {
         environment=_ONE_THREAD,
     ),
     AUDIO_ENCODER: NodeOptions(
-        cpu_share=0.3,
+        cpu_share=0.2,
         max_ongoing=4,
         max_queued=64,
         target_ongoing=2,
@@ -123,18 +124,18 @@ NODES = {
         cpu_share=0.1, max_ongoing=4, max_queued=64, target_ongoing=2, environment=_ONE_THREAD
     ),
     SPEECH_GENERATOR: NodeOptions(
-        cpu_share=0.2, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
+        cpu_share=0.1, max_ongoing=8, max_queued=64, target_ongoing=4, environment=_ONE_THREAD
     ),
     MODERATOR: NodeOptions(
         cpu_share=0.1, max_ongoing=16, max_queued=256, target_ongoing=8, environment=_ONE_THREAD
     ),
     # Pictures share its steps, so many are welcome at once.
     IMAGE_GENERATOR: NodeOptions(
-        cpu_share=0.3, max_ongoing=32, max_queued=128, target_ongoing=16, environment=_ONE_THREAD
+        cpu_share=0.2, max_ongoing=32, max_queued=128, target_ongoing=16, environment=_ONE_THREAD
     ),
     # One clip takes all it has. Jobs wait for it, so it exists only while there are some.
     VIDEO_GENERATOR: NodeOptions(
-        cpu_share=0.3,
+        cpu_share=0.1,
         max_ongoing=1,
         max_queued=64,
         min_replicas=0,
@@ -142,7 +143,7 @@ NODES = {
         environment=_ONE_THREAD,
     ),
     GENERATOR: NodeOptions(
-        cpu_share=0.5,
+        cpu_share=0.4,
         max_ongoing=64,
         max_queued=256,
         # Its front end may be busy with prompts; whether its engine lives, it watches itself.
@@ -152,6 +153,6 @@ NODES = {
         environment=_REPORTING,
     ),
     INGRESS: NodeOptions(
-        cpu_share=0.2, max_ongoing=1000, max_queued=-1, target_ongoing=500, environment=_ONE_THREAD
+        cpu_share=0.1, max_ongoing=1000, max_queued=-1, target_ongoing=500, environment=_ONE_THREAD
     ),
 }

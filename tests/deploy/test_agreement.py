@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
+from graphs.nodes import INGRESS, NODES
 from serve.config.app_args import AppArgs
 from serve.domain import errors
 from serve.domain.errors import PolymodalError
@@ -70,3 +71,9 @@ def test_error_codes_are_distinct_from_their_parents_status() -> None:
 def test_the_clients_openapi_file_is_ours() -> None:
     written = json.loads((_REPOSITORY / "webclient" / "openapi.json").read_text())
     assert written == json.loads(json.dumps(openapi_document())), "run `make openapi`"
+
+
+def test_two_logical_cpus_carry_the_whole_graph() -> None:
+    """``serve run`` on a small machine: a replica that finds no room is waited for for ever."""
+    shares = sum(node.cpu_share for node in NODES.values())
+    assert shares + NODES[INGRESS].cpu_share <= 2
