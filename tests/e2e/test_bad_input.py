@@ -195,8 +195,8 @@ def test_a_prompt_over_the_window_names_both_numbers(running: Running, *, stream
 def test_what_is_not_served_says_so(running: Running) -> None:
     with running.http() as http:
         for method, path in (
-            ("POST", "/v1/images/generations"),
-            ("POST", "/v1/audio/speech"),
+            ("POST", "/v1/batches"),
+            ("POST", "/v1/images/variations"),
             ("GET", "/v1/files"),
             ("POST", "/v1/completions"),
             ("POST", "/v1/fine_tuning/jobs"),
