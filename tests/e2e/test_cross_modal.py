@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -28,8 +29,9 @@ def client(running: Running) -> OpenAI:
 
 
 @pytest.fixture(scope="module")
-def http(running: Running) -> httpx.Client:
-    return running.http()
+def http(running: Running) -> Iterator[httpx.Client]:
+    with running.http() as client:
+        yield client
 
 
 def _asset(item: ImageGenerationCall | ResponseCustomToolCall) -> str:
