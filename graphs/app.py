@@ -82,20 +82,21 @@ def build(args: AppArgs) -> Application:
     audio = _deployment(AUDIO_ENCODER, AudioEncoderReplica).bind(
         audio_spec, text_spec, models_dir, open_store
     )
+    seeing = partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s)
     document = _deployment(DOCUMENT_ENCODER, DocumentEncoderReplica).bind(
         reading_revision(image_spec.revision, text_spec.revision),
         text_spec,
         models_dir,
         open_store,
         image,
-        partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
+        seeing,
     )
     video = _deployment(VIDEO_ENCODER, VideoEncoderReplica).bind(
         watching_revision(image_spec.revision, audio_spec.revision),
         open_store,
         partial(VideoDecoder, media_limits(settings)),
         image,
-        partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s),
+        seeing,
         audio,
         partial(AudioEncoderClient, node="audio encoder", timeout_s=settings.node_timeout_s),
     )

@@ -22,6 +22,7 @@ from serve.domain.ports import (
     Responses,
 )
 from serve.domain.records import Caller, Item, ResponseRecord
+from serve.protocol.items import media_ids
 
 
 @dataclass(slots=True)
@@ -55,6 +56,13 @@ class ActiveRun:
     def tool_names(self) -> frozenset[str]:
         """Of the tools of ours that the model may call."""
         return frozenset(tool.name for tool in self.ask.server_tools)
+
+    @property
+    def own_media(self) -> tuple[str, ...]:
+        """Assets of this turn, each once, in order."""
+        return tuple(
+            dict.fromkeys(asset for item in self.ask.input_items for asset in media_ids(item))
+        )
 
     @property
     def fold(self) -> ResponseFold:

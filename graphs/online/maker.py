@@ -127,7 +127,7 @@ class ResponseMaker:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if run.term > FIRST_TERM:
-                    if await self._still_comes(run) and not self._has_calls(run):
+                    if await self._still_comes(run) and self._calling(run) is None:
                         return
                     await self._restart(run)
                 writer = self._writer(run)
@@ -148,44 +148,41 @@ class ResponseMaker:
             next_seq=run.fold.next_seq,
         )
 
-    def _has_calls(self, run: ActiveRun) -> bool:
-        """Whether the model has called tools of ours and reads their answers next."""
+    def _calling(self, run: ActiveRun) -> Round | None:
+        """The round in which the model has called tools of ours that it, or a client, waits for."""
         if not run.ask.server_tools:
-            return False
+            return None
         now = rounds_of(run.fold.entries)[-1]
-        return bool(now.unanswered(run.tool_names)) or now.goes_on(run.tool_names)
+        is_due = now.unanswered(run.tool_names) or now.goes_on(run.tool_names)
+        return now if is_due else None
 
     async def _rounds(self, run: ActiveRun, first_seq: int) -> None:
         """Let the model write, answer what it calls, and let it write again."""
-        rounds = rounds_of(run.fold.entries) if run.ask.server_tools else []
         while True:
+            rounds = rounds_of(run.fold.entries) if run.ask.server_tools else []
             if not rounds or rounds[-1].generated is None:
                 await self._generate(run, first_seq, rounds)
-            if not self._has_calls(run):
+            now = self._calling(run)
+            if now is None:
                 return
             # The generator had its last word: what follows is ours to write.
             await self._restart(run)
             writer = self._writer(run)
-            now = rounds_of(run.fold.entries)[-1]
             for call in now.unanswered(run.tool_names):
                 await writer.write(await self._answer(run, call, writer))
             if now.goes_on(run.tool_names):
                 await writer.write(RoundStarted(now.number + 1, time.time()))
             await self._until(run, partial(_has_read, writer.next_seq))
-            if not now.goes_on(run.tool_names):
-                return
             first_seq = writer.next_seq
-            rounds = rounds_of(run.fold.entries)
 
     async def _answer(self, run: ActiveRun, call: ToolCall, writer: EventWriter) -> ToolAnswered:
         use = next(use for use in run.ask.server_tools if use.name == call.name)
-        own = dict.fromkeys(asset for item in run.ask.input_items for asset in media_ids(item))
         asked = Asked(
             caller=run.caller,
             response_id=run.record.id,
             arguments=arguments_of(call.arguments),
             options=use.options,
-            media=tuple(own),
+            media=run.own_media,
         )
         return await self._ports.tools.answer(call, asked, clock=run.clock, writer=writer)
 
@@ -224,7 +221,6 @@ class ResponseMaker:
 
     async def _perceive(self, run: ActiveRun, writer: EventWriter) -> None:
         media = await self._media_of(run)
-        own = {asset for item in run.ask.input_items for asset in media_ids(item)}
         told = {
             entry.event.subject
             for entry in run.fold.entries
@@ -234,7 +230,7 @@ class ResponseMaker:
 
         async def one(medium: MediaRef) -> None:
             async with gate:
-                is_news = medium.asset_id in own and medium.asset_id not in told
+                is_news = medium.asset_id in run.own_media and medium.asset_id not in told
                 run.seen[medium.asset_id] = await self._see(
                     run, medium, writer if is_news else None
                 )

@@ -18,16 +18,12 @@ from starlette.types import Receive, Scope, Send
 from serve.domain.asks import Run
 from serve.domain.errors import InvalidRequest, PolymodalError
 from serve.domain.making import making_of_speech
-from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
+from serve.domain.media import MediaRef
 from serve.domain.messages import (
     Failed,
     Finished,
     LogEntry,
-    Queued,
     SpeechRequest,
-    StageFinished,
-    StageProgress,
-    StageStarted,
     TextDelta,
 )
 from serve.domain.records import Caller, JsonObject
@@ -37,7 +33,7 @@ from serve.ingress.context import IngressPorts
 from serve.ingress.errors import as_error
 from serve.ingress.leaving import ClientLeft, client_left
 from serve.ingress.streaming import SSE_HEADERS, Batches, nameless_frame
-from serve.media.audio_writers import whole_file
+from serve.media.audio_writers import speech_of
 from serve.protocol.chat import ChatChunks, ChatMessageIn, CreateChatCompletion, SpokenAnswer
 from serve.protocol.errors import render_error
 from serve.protocol.speech import voice_name
@@ -45,7 +41,6 @@ from serve.protocol.speech import voice_name
 # Assets stay until their owner deletes them; clients want a time: the year 2100.
 _EXPIRES_AT: Final = 4_102_444_800
 _DONE: Final = b"data: [DONE]\n\n"
-_WAITING: Final = (StageStarted, StageProgress, StageFinished, Queued)
 
 
 async def with_words(
@@ -111,12 +106,7 @@ class Speaker:
     async def keep(self, pcm: bytes, rate_hz: int, text: str) -> MediaRef:
         """Make an asset of what was said; bare samples become a WAV."""
         form = AudioFormat.WAV if self.form is AudioFormat.PCM else self.form
-        media = SanitizedMedia(
-            kind=MediaKind.AUDIO,
-            mime_type=form.mime_type,
-            content=await asyncio.to_thread(whole_file, form, pcm, rate_hz),
-            duration_s=len(pcm) / 2 / rate_hz,
-        )
+        media = await speech_of(form, pcm, rate_hz)
         making = making_of_speech(replace(self.request, text=text))
         return await self.ports.intake.keep_made(
             self.caller, media, making, filename=f"answer.{form.value}"

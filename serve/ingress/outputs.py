@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from serve.domain.errors import NotFound
+from serve.domain.media import MediaKind
 from serve.domain.messages import LogEntry, ToolAnswered
 from serve.domain.records import Caller, Item, JsonObject, ResponseRecord
 from serve.ingress.context import IngressPorts
@@ -65,9 +66,11 @@ async def _filled(ports: IngressPorts, caller: Caller, item: Item) -> Item:
 
 
 async def _content(ports: IngressPorts, caller: Caller, asset_id: str) -> str:
-    """Base64, or nothing when its owner has deleted it."""
+    """Base64 of a picture; nothing of other media, or when its owner has deleted it."""
     try:
         media = await ports.assets.get(caller, asset_id)
+        if media.kind is not MediaKind.IMAGE:
+            return ""
         return base64.b64encode(await ports.objects.get(media.storage_key)).decode()
     except NotFound:
         return ""

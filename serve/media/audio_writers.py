@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any, Final
 
 import numpy as np
 
+from serve.domain.media import MediaKind, SanitizedMedia
 from serve.domain.voices import AudioFormat
 
 # Container, codec, bits per second (0: lossless), and what makes the bytes leave at once.
@@ -52,6 +54,16 @@ def whole_file(form: AudioFormat, pcm: bytes, sample_rate_hz: int) -> bytes:
     """All of the sound as one file."""
     writer = AudioWriter(form, sample_rate_hz, n_samples=len(pcm) // _BYTES_PER_SAMPLE)
     return writer.write(pcm) + writer.finish()
+
+
+async def speech_of(form: AudioFormat, pcm: bytes, sample_rate_hz: int) -> SanitizedMedia:
+    """All of the sound as a medium to keep; written beside the event loop."""
+    return SanitizedMedia(
+        kind=MediaKind.AUDIO,
+        mime_type=form.mime_type,
+        content=await asyncio.to_thread(whole_file, form, pcm, sample_rate_hz),
+        duration_s=len(pcm) / _BYTES_PER_SAMPLE / sample_rate_hz,
+    )
 
 
 def wav_header(sample_rate_hz: int, n_samples: int | None) -> bytes:

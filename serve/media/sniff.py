@@ -41,11 +41,6 @@ _MKV = FileType(MediaKind.VIDEO, "video/x-matroska", "matroska")
 _AVI = FileType(MediaKind.VIDEO, "video/x-msvideo", "avi")
 _PDF = FileType(MediaKind.DOCUMENT, "application/pdf", "pdf")
 
-FILE_TYPES = (
-    *(_PNG, _JPEG, _WEBP, _GIF, _BMP, _PDF),
-    *(_WAV, _MP3, _FLAC, _OGG, _MP4, _AAC, _WEBM, _MKV, _AVI),
-)
-
 _BY_MAGIC = (
     (b"\x89PNG\r\n\x1a\n", _PNG),
     (b"\xff\xd8\xff", _JPEG),

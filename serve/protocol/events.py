@@ -268,7 +268,6 @@ class ResponseEvents:
         text = "".join(opened.text)
         place = opened.place
         body = opened.body(status)
-        self._finish_item(opened, body)
         if opened.call is None:
             yield self._event(
                 "response.output_text.done", **place, content_index=0, text=text, logprobs=[]
@@ -283,10 +282,11 @@ class ResponseEvents:
                 arguments=text,
                 name=opened.call.name,
             )
-        yield self._event("response.output_item.done", output_index=opened.index, item=body)
+        yield self._item_done(opened, body)
 
-    def _finish_item(self, opened: _Open, body: JsonObject) -> None:
+    def _item_done(self, opened: _Open, body: JsonObject) -> JsonObject:
         self._done[opened.index] = Item(id=opened.item_id, body=body, response_id=self._record.id)
+        return self._event("response.output_item.done", output_index=opened.index, item=body)
 
     def _calls_are_whole(self) -> Iterator[JsonObject]:
         if self._open is not None and self._open.is_ours:
@@ -304,18 +304,15 @@ class ResponseEvents:
         if opened is None or opened.call is None:
             return
         body = opened.body("failed" if answer.has_failed else "completed", answer)
-        self._finish_item(opened, body)
         kind = finished_event(opened.call.name)
         if kind is not None and not answer.has_failed:
             yield self._event(kind, **opened.place)
-        yield self._event("response.output_item.done", output_index=opened.index, item=body)
+        yield self._item_done(opened, body)
 
     def _give_up_calls(self) -> Iterator[JsonObject]:
         """The response ended before its tools had answered."""
         for opened in self._unanswered.values():
-            body = opened.body("incomplete")
-            self._finish_item(opened, body)
-            yield self._event("response.output_item.done", output_index=opened.index, item=body)
+            yield self._item_done(opened, opened.body("incomplete"))
         self._unanswered.clear()
 
     def _finished(self, event: Finished) -> Iterator[JsonObject]:

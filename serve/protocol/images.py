@@ -79,14 +79,7 @@ class PaintWishes(Wire):
 
         Raises ``InvalidRequest``.
         """
-        if self.size == "auto":
-            return natural or (_USUAL_SIDE_PX, _USUAL_SIDE_PX)
-        found = _SIZE.fullmatch(self.size)
-        if found is None:
-            raise InvalidRequest(
-                f"{self.size!r} is no size; write it like 512x512, or auto", param="size"
-            )
-        return int(found[1]), int(found[2])
+        return picture_size(self.size, natural)
 
     @property
     def gives_addresses(self) -> bool:
@@ -94,6 +87,19 @@ class PaintWishes(Wire):
         if self.response_format is None:
             return self.model in _GIVES_ADDRESSES
         return self.response_format == "url"
+
+
+def picture_size(size: str, natural: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height in pixels; ``auto`` is the natural size, or else the usual one.
+
+    Raises ``InvalidRequest``.
+    """
+    if size == "auto":
+        return natural or (_USUAL_SIDE_PX, _USUAL_SIDE_PX)
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        raise InvalidRequest(f"{size!r} is no size; write it like 512x512, or auto", param="size")
+    return int(found[1]), int(found[2])
 
 
 class CreateImage(PaintWishes):

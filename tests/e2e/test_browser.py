@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.fixtures.browsing import follow_setup_link, no_findings
+from tests.fixtures.browsing import no_findings, quiet_tab, signed_in
 from tests.fixtures.running import PASSWORD, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
@@ -32,33 +32,16 @@ _VIEWS: list[tuple[str, int, int, Scheme]] = [
 @pytest.fixture(scope="module")
 async def person(running: Running, chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Somebody who followed a one-time link, chose a password and is signed in."""
-    context = await chromium.new_context(base_url=running.url)
-    page = await context.new_page()
-    await follow_setup_link(page, running)
-    await page.close()
-    yield context
-    await context.close()
+    async with signed_in(chromium, running) as context:
+        yield context
 
 
 @pytest.fixture
 async def page(person: BrowserContext) -> AsyncIterator[Page]:
     """A fresh tab in which nothing may fail unseen."""
-    page = await person.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        # The browser itself reports refused uploads; that they are told well is tested below.
-        lambda told: (
-            problems.append(told.text)
-            if told.type == "error" and "status of 415" not in told.text
-            else None
-        ),
-    )
-    await page.goto("/")
-    yield page
-    await page.close()
-    assert problems == []
+    # The browser itself reports refused uploads; that they are told well is tested below.
+    async with quiet_tab(person, but_status=415) as page:
+        yield page
 
 
 async def _look(page: Page, name: str) -> None:

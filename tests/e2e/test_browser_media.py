@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.fixtures.browsing import follow_setup_link, no_findings
+from tests.fixtures.browsing import no_findings, quiet_tab, signed_in
 from tests.fixtures.clips import clip, colours
 from tests.fixtures.pdfs import pdf
 from tests.fixtures.running import Running
@@ -28,34 +28,17 @@ _PHONE = (360, 740)
 @pytest.fixture(scope="module")
 async def person(running: Running, chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Somebody signed in."""
-    context = await chromium.new_context(base_url=running.url)
-    page = await context.new_page()
-    await follow_setup_link(page, running)
-    await page.close()
-    yield context
-    await context.close()
+    async with signed_in(chromium, running) as context:
+        yield context
 
 
 @pytest.fixture
 async def page(person: BrowserContext) -> AsyncIterator[Page]:
     """A fresh tab in which nothing may fail unseen."""
-    page = await person.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        # What was not perceived yet is asked for all the same, and told as 404.
-        lambda told: (
-            problems.append(told.text)
-            if told.type == "error" and "status of 404" not in told.text
-            else None
-        ),
-    )
-    await page.goto("/")
-    await expect(page.get_by_role("button", name="Add to the message")).to_be_visible()
-    yield page
-    await page.close()
-    assert problems == []
+    # What was not perceived yet is asked for all the same, and told as 404.
+    async with quiet_tab(person, but_status=404) as page:
+        await expect(page.get_by_role("button", name="Add to the message")).to_be_visible()
+        yield page
 
 
 @pytest.fixture(scope="module")

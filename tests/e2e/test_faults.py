@@ -17,7 +17,7 @@ from benchmarks.faults.rounds import FaultRounds, Load, Target
 from benchmarks.load.wire import Address
 from deployments.echo_generator import echo_text
 from serve.config.settings import load_settings
-from tests.fixtures.browsing import follow_setup_link, no_findings
+from tests.fixtures.browsing import no_findings, signed_in
 from tests.fixtures.running import ECHO, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
@@ -81,12 +81,8 @@ async def test_every_answer_arrives_once_and_whole(
 @pytest.fixture(scope="module")
 async def person(enduring: Running, chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Somebody signed in, in a browser of their own."""
-    context = await chromium.new_context(base_url=enduring.url)
-    page = await context.new_page()
-    await follow_setup_link(page, enduring)
-    await page.close()
-    yield context
-    await context.close()
+    async with signed_in(chromium, enduring) as context:
+        yield context
 
 
 async def _ask(page: Page) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +20,14 @@ from diffusers import (
 )
 from transformers import T5Config, T5EncoderModel
 
-from deployments.filming.film import FilmModel, OnStep, Resume
+from deployments.filming.film import FilmModel
 from deployments.filming.pipelines import PipelineFilm
 from deployments.video_generator import VideoGeneratorReplica
 from serve.domain.errors import BrokenMedia, InvalidRequest, NotFound
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import Filmed, FilmRequest, FilmStep
 from serve.storage.local_objects import LocalObjectStore
-from tests.fixtures.tiny_film import SPEC, walking_painter, write_painter
+from tests.fixtures.tiny_film import SPEC, Meddled, walking_painter, write_painter
 
 REQUEST = FilmRequest(
     prompt="a red heart",
@@ -127,29 +126,9 @@ def _frames(mp4: bytes) -> list[PIL.Image.Image]:
         return [frame.to_image() for frame in container.decode(video=0)]
 
 
-class Dying:
-    """A film model whose process ends in step ``n``."""
-
-    def __init__(self, model: FilmModel, n: int) -> None:
-        self._model = model
-        self._n = n
-
-    def check(self, request: FilmRequest) -> None:
-        self._model.check(request)
-
-    def film(
-        self,
-        request: FilmRequest,
-        source: PIL.Image.Image | None,
-        resume: Resume | None,
-        on_step: OnStep,
-    ) -> Iterator[PIL.Image.Image]:
-        def die(reached: object) -> None:
-            on_step(reached)  # type: ignore[arg-type]
-            if reached.done == self._n:  # type: ignore[attr-defined]
-                raise MemoryError
-
-        return self._model.film(request, source, resume, die)
+def _die_at_two(done: int) -> None:
+    if done == 2:
+        raise MemoryError
 
 
 @pytest.mark.parametrize("kind", ["walking", "pipeline"])
@@ -159,7 +138,7 @@ async def test_a_clip_resumed_from_its_checkpoint_is_the_same_clip(
     model: FilmModel = request.getfixturevalue(kind)
     undisturbed = await _film(_replica(model, store), replace(REQUEST, checkpoint_key=""))
     with pytest.raises(MemoryError):
-        await _film(_replica(Dying(model, 2), store), REQUEST)
+        await _film(_replica(Meddled(model, _die_at_two), store), REQUEST)
     steps = [each async for each in _replica(model, store).film(REQUEST)]
     assert [(each.step, each.resumed) for each in steps if isinstance(each, FilmStep)] == [
         (3, True),
@@ -213,39 +192,14 @@ async def test_a_picture_becomes_the_first_frame(
 async def test_leaving_stops_the_work_at_the_next_step(
     walking: FilmModel, store: LocalObjectStore
 ) -> None:
-    replica = _replica(walking, store)
-    n_made = 0
-
-    def counted(model: FilmModel) -> Callable[[object], None]:
-        def count(_: object) -> None:
-            nonlocal n_made
-            n_made += 1
-
-        return count
-
-    class Counted(Dying):
-        def film(
-            self,
-            request: FilmRequest,
-            source: PIL.Image.Image | None,
-            resume: Resume | None,
-            on_step: OnStep,
-        ) -> Iterator[PIL.Image.Image]:
-            count = counted(self._model)
-
-            def both(reached: object) -> None:
-                count(reached)
-                on_step(reached)  # type: ignore[arg-type]
-
-            return self._model.film(request, source, resume, both)
-
-    replica = _replica(Counted(walking, 0), store)
+    made: list[int] = []
+    replica = _replica(Meddled(walking, made.append), store)
     long = replace(REQUEST, steps=100)
     async with aclosing(replica.film(long)) as steps:
         await anext(steps)
     # The one thread is free again, and did not make all of them.
     await _film(replica, replace(REQUEST, checkpoint_key=""))
-    assert n_made < 50
+    assert len(made) < 50
 
 
 async def test_what_cannot_be_filmed_is_refused(

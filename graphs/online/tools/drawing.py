@@ -24,9 +24,9 @@ from serve.domain.messages import (
 from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import Assets, ImageGenerator
 from serve.media.intake import MediaIntake
+from serve.protocol.images import picture_size
 from serve.protocol.server_tools import IMAGE_GENERATION
 
-_USUAL_SIDE_PX: Final = 512
 _SEED_BITS: Final = 31
 
 
@@ -67,7 +67,7 @@ class Drawing:
         """See ``ServerTool``. With ``action`` "edit", the turn's last picture is painted over."""
         prompt = asked.text("prompt")
         model = self._models.choose("image_generator", asked.options.get("model")).name
-        width_px, height_px = _size(asked.options.get("size"))
+        width_px, height_px = picture_size(asked.options.get("size", "auto"))
         source = None
         if asked.options.get("action") == "edit":
             source = await self._last_picture(asked)
@@ -112,10 +112,3 @@ class Drawing:
             if media.kind is MediaKind.IMAGE
         ]
         return pictures[-1] if pictures else None
-
-
-def _size(asked: str | None) -> tuple[int, int]:
-    if asked is None or asked == "auto":
-        return _USUAL_SIDE_PX, _USUAL_SIDE_PX
-    width, _, height = asked.partition("x")
-    return int(width), int(height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import Final
 
@@ -10,16 +9,15 @@ from graphs.online.tools.registry import Asked, Outcome
 from serve.domain.asks import Watch
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import InvalidRequest
-from serve.domain.media import Making, MediaKind, SanitizedMedia
+from serve.domain.media import Making
 from serve.domain.messages import Progress, SpeechRequest, Stage, ToolSpec
 from serve.domain.ports import SpeechGenerator
 from serve.domain.voices import AudioFormat
-from serve.media.audio_writers import whole_file
+from serve.media.audio_writers import speech_of
 from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import SPEECH
 
 _USUAL_VOICE: Final = "alloy"
-_BYTES_PER_SAMPLE: Final = 2
 
 
 class Speaking:
@@ -51,12 +49,7 @@ class Speaking:
         pcm, rate_hz = await self._say(SpeechRequest(text=text, model=model, voice=voice), watch)
         media = await self._intake.keep_made(
             asked.caller,
-            SanitizedMedia(
-                kind=MediaKind.AUDIO,
-                mime_type="audio/flac",
-                content=await asyncio.to_thread(whole_file, AudioFormat.FLAC, pcm, rate_hz),
-                duration_s=len(pcm) / _BYTES_PER_SAMPLE / rate_hz,
-            ),
+            await speech_of(AudioFormat.FLAC, pcm, rate_hz),
             Making(
                 action="c2pa.created",
                 model=model,
