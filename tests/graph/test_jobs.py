@@ -173,7 +173,8 @@ async def test_cancelling_stops_the_work_from_any_process(
     kind = Counting(hold_at=0)
     async with (
         working(rows, notices, kind) as desk,
-        working(rows, notices, Counting(n=0)) as elsewhere,
+        # It must not take one itself: this is about jobs that are in work in another process.
+        working(rows, notices, Counting(), JobLimits(in_work=0)) as elsewhere,
     ):
         jobs = [await desk.start(ada, "counting", {}) for _ in range(3)]
         await kind.held.wait()
