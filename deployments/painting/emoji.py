@@ -19,6 +19,8 @@ from serve.registry.specs import Source, SourceKind
 SIDE_PX: Final = 64
 _SHEET: Final = "package/img/google/64"
 _HELD_OUT_ONE_IN: Final = 20
+# The variation selector that asks for an emoji instead of a black sign.
+_AS_PICTURE: Final = "\ufe0f"
 
 EMOJI: Final = Source(
     kind=SourceKind.NPM,
@@ -31,13 +33,28 @@ EMOJI: Final = Source(
 )
 
 
+KEYWORDS: Final = Source(
+    kind=SourceKind.NPM,
+    name="emojilib",
+    version="4.0.3",
+    sha256="7f9a6b43cff31d18985b7d65d11faba5bd971cbcc60020cf6d09322fbaaaf303",
+    members=("package/dist/emoji-en-US.json",),
+    licence="MIT",
+    origin="muan/emojilib",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedPicture:
-    """An emoji on white, uint8, shape ``(64, 64, 3)``. ``names``: the usual one first."""
+    """An emoji on white, uint8, shape ``(64, 64, 3)``. ``names``: the usual one first.
+
+    ``keywords`` are what people also call it or think of.
+    """
 
     names: tuple[str, ...]
     category: str
     pixels: NDArray[np.uint8]
+    keywords: tuple[str, ...] = ()
 
     @property
     def is_held_out(self) -> bool:
@@ -52,16 +69,19 @@ def emoji(cache: Path, report: Report) -> tuple[NamedPicture, ...]:
     Raises:
         ArchiveError: the package cannot be had.
     """
-    archive = fetch(EMOJI, cache, report)
+    pictures, thoughts = fetch(EMOJI, cache, report), fetch(KEYWORDS, cache, report)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".emoji-") as scratch:
-        folder = Path(scratch) / "unpacked"
-        unpack(archive, folder, EMOJI.members)
+        folder, words = Path(scratch) / "pictures", Path(scratch) / "words"
+        unpack(pictures, folder, EMOJI.members)
+        unpack(thoughts, words, KEYWORDS.members)
         rows = json.loads((folder / "package" / "emoji.json").read_text(encoding="utf-8"))
+        keywords = json.loads((words / KEYWORDS.members[0]).read_text(encoding="utf-8"))
         return tuple(
             NamedPicture(
                 names=_names(row),
                 category=row["category"],
                 pixels=_on_white(folder / _SHEET / row["image"]),
+                keywords=_keywords(keywords, row["unified"]),
             )
             for row in rows
             # Skin tones by themselves, which picture nothing.
@@ -72,8 +92,19 @@ def emoji(cache: Path, report: Report) -> tuple[NamedPicture, ...]:
 def _names(row: dict[str, object]) -> tuple[str, ...]:
     short = row["short_names"]
     words = [row["name"], *(short if isinstance(short, list) else [])]
-    plain = (" ".join(str(word).lower().replace("_", " ").split()) for word in words)
+    return tuple(dict.fromkeys(_plain(str(word)) for word in words))
+
+
+def _keywords(known: dict[str, list[str]], code_points: str) -> tuple[str, ...]:
+    sign = "".join(chr(int(point, 16)) for point in code_points.split("-"))
+    found = known.get(sign) or known.get(sign.replace(_AS_PICTURE, "")) or []
+    # Not ":D".
+    plain = (_plain(word) for word in found if any(letter.isalpha() for letter in word[1:]))
     return tuple(dict.fromkeys(plain))
+
+
+def _plain(word: str) -> str:
+    return " ".join(word.lower().replace("_", " ").split())
 
 
 def _on_white(path: Path) -> NDArray[np.uint8]:

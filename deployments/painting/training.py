@@ -1,23 +1,29 @@
 """Train ``emoji-flow``, the small prompt-to-picture model, from nothing: rectified flow.
 
-``polymodal train emoji-flow --minutes 45`` goes on where an earlier run left off.
+``polymodal train emoji-flow --minutes 45`` goes on where an earlier run left off. With
+``--lessons FILE`` what there is to learn is written to a file, or read from it where it exists: a
+machine with an accelerator then needs neither a network nor the text encoder.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from deployments.loading import model_dir
 from deployments.painting.emoji import SIDE_PX, NamedPicture, emoji
@@ -30,7 +36,7 @@ from serve.registry.specs import Role
 _STATE: Final = "training-state.pt"
 _SENTENCES: Final = ("{}", "{} emoji", "a picture of {}", "draw {}", "{} icon")
 _WITHOUT_WORDS: Final = 0.1
-_EMA: Final = 0.998
+_EMA: Final = 0.9995
 _WARM_UP_STEPS: Final = 100
 _COOL_DOWN: Final = 0.4
 _MUON_RATE: Final = 2e-3
@@ -39,6 +45,11 @@ _ADAM_RATE: Final = 1e-3
 _LOGIT_MEAN: Final = 0.4
 # Errors in the last, fine-grained part of the way would drown all others.
 _WEIGHT_FROM_SIGMA: Final = 0.15
+# Sentence vectors are blurred by up to so much of their length, so that words it never read lead
+# to what is nearest in meaning.
+_BLUR: Final = 0.3
+_KEYWORD_WORDINGS: Final = 10
+_MAX_KEYWORDS: Final = 3
 # What reads wrongly in a mirror.
 _NEVER_MIRRORED: Final = frozenset({"Flags", "Symbols"})
 
@@ -54,14 +65,49 @@ class Lessons:
     sentences: Tensor
     mirrors: Tensor
 
+    def on(self, device: torch.device) -> Lessons:
+        """The same, where the model is."""
+        return Lessons(
+            pictures=self.pictures.to(device),
+            sentences=self.sentences.to(device),
+            mirrors=self.mirrors.to(device),
+        )
+
     def batch(self, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random pictures and one sentence vector for each."""
-        chosen = torch.randint(len(self.pictures), (size,), generator=random)
-        variant = torch.randint(self.sentences.shape[1], (size,), generator=random)
+        """Random pictures and one sentence vector for each, a little beside what was said."""
+        here = random.device
+        chosen = torch.randint(len(self.pictures), (size,), generator=random, device=here)
+        variant = torch.randint(self.sentences.shape[1], (size,), generator=random, device=here)
         pictures = self.pictures[chosen]
-        turned = self.mirrors[chosen] & (torch.rand(size, generator=random) < 0.5)
+        turned = self.mirrors[chosen] & (torch.rand(size, generator=random, device=here) < 0.5)
         pictures = torch.where(turned[:, None, None, None], pictures.flip(-1), pictures)
-        return pictures, self.sentences[chosen, variant]
+        return pictures, self._blurred(self.sentences[chosen, variant], random)
+
+    @staticmethod
+    def _blurred(sentences: Tensor, random: torch.Generator) -> Tensor:
+        here = random.device
+        blur = torch.randn(sentences.shape, generator=random, device=here)
+        blur *= _BLUR * torch.rand((len(sentences), 1), generator=random, device=here)
+        return functional.normalize(sentences + blur / math.sqrt(sentences.shape[1]), dim=-1)
+
+    def save(self, path: Path) -> None:
+        """Write what ``load`` reads: pictures as bytes, vectors in half precision."""
+        half = {
+            "pictures": ((self.pictures + 1) * 127.5).round().byte(),
+            "sentences": self.sentences.half(),
+            "mirrors": self.mirrors,
+        }
+        save_file(half, path)
+
+    @staticmethod
+    def load(path: Path) -> Lessons:
+        """What ``save`` wrote."""
+        kept = load_file(path)
+        return Lessons(
+            pictures=kept["pictures"].float() / 127.5 - 1,
+            sentences=kept["sentences"].float(),
+            mirrors=kept["mirrors"],
+        )
 
 
 def lessons(pictures: Sequence[NamedPicture], sentences: SentenceModel) -> Lessons:
@@ -79,7 +125,14 @@ def lessons(pictures: Sequence[NamedPicture], sentences: SentenceModel) -> Lesso
 
 def _ways_to_say(picture: NamedPicture) -> list[str]:
     usual, last = picture.names[0], picture.names[-1]
-    return [each.format(name) for name in (usual, last) for each in _SENTENCES]
+    named = [each.format(name) for name in (usual, last) for each in _SENTENCES]
+    words = picture.keywords or picture.names
+    chosen = Random(usual)  # noqa: S311 - no secret: the same wordings every time
+    thought_of = [
+        " ".join(chosen.sample(words, chosen.randint(1, min(_MAX_KEYWORDS, len(words)))))
+        for _ in range(_KEYWORD_WORDINGS)
+    ]
+    return named + thought_of
 
 
 class Training:
@@ -88,9 +141,10 @@ class Training:
     def __init__(
         self, model: EmojiFlowTransformer, learnt_from: Lessons, *, batch_size: int, seed: int
     ) -> None:
-        self._lessons = learnt_from
+        self._device = next(model.parameters()).device
+        self._lessons = learnt_from.on(self._device)
         self._batch_size = batch_size
-        self._random = torch.Generator().manual_seed(seed)
+        self._random = torch.Generator(self._device).manual_seed(seed)
         self.model = model
         self.average = copy.deepcopy(model)
         matrices = [
@@ -115,8 +169,8 @@ class Training:
         self.steps = 0
         self.seconds = 0.0
 
-    def step(self, progress: float) -> float:
-        """One batch; the loss. ``progress``, 0 to 1, is how much of the time is spent."""
+    def step(self, progress: float) -> Tensor:
+        """One batch; its loss, a scalar. ``progress``, 0 to 1, is how much of the time is spent."""
         rate = min(1.0, (self.steps + 1) / _WARM_UP_STEPS, (1.0 - progress) / _COOL_DOWN + 0.01)
         for optimizer, full in self._optimizers:
             for group in optimizer.param_groups:
@@ -129,28 +183,27 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self._follow()
-        return float(loss.detach())
+        return loss.detach()
 
     def _loss(self) -> Tensor:
         n = self._batch_size
         pictures, sentences = self._lessons.batch(n, self._random)
-        sigmas = torch.sigmoid(torch.randn(n, generator=self._random) + _LOGIT_MEAN)
-        known = torch.rand(n, generator=self._random) >= _WITHOUT_WORDS
-        noise = torch.randn(pictures.shape, generator=self._random)
+        here, random = self._device, self._random
+        sigmas = torch.sigmoid(torch.randn(n, generator=random, device=here) + _LOGIT_MEAN)
+        known = torch.rand(n, generator=random, device=here) >= _WITHOUT_WORDS
+        noise = torch.randn(pictures.shape, generator=random, device=here)
         level = sigmas[:, None, None, None]
         noisy = (1 - level) * pictures + level * noise
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
             clean = self.model.predict(noisy, sigmas, sentences, known)
         errors = (clean.float() - pictures).square().mean(dim=(1, 2, 3))
         return (errors / sigmas.clamp_min(_WEIGHT_FROM_SIGMA).square()).mean()
 
     def _follow(self) -> None:
         keep = min(_EMA, (1 + self.steps) / (10 + self.steps))
+        means, newest = list(self.average.parameters()), list(self.model.parameters())
         with torch.no_grad():
-            for mean, newest in zip(
-                self.average.parameters(), self.model.parameters(), strict=True
-            ):
-                mean.lerp_(newest, 1 - keep)
+            torch._foreach_lerp_(means, newest, 1 - keep)
 
     def save(self, folder: Path) -> None:
         """Everything to go on with, and the averaged weights in the layout of diffusers."""
@@ -170,7 +223,7 @@ class Training:
         """Go on from ``save``; nothing happens where nothing was saved."""
         if not (folder / _STATE).is_file():
             return
-        state = torch.load(folder / _STATE, weights_only=True)
+        state = torch.load(folder / _STATE, weights_only=True, map_location="cpu")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         for (optimizer, _), saved in zip(self._optimizers, state["optimizers"], strict=True):
@@ -181,28 +234,42 @@ class Training:
     def train(self, budget_s: float, folder: Path, report: Report, *, save_every_s: float) -> None:
         """Until ``budget_s`` seconds of all runs together are spent, of the processor's time.
 
-        So a busy machine takes longer, and learns the same.
+        So a busy machine takes longer, and learns the same. On an accelerator, whose time no
+        process is told, seconds are those of the clock.
         """
-        mean, saved_at, before = 0.0, self.seconds, time.process_time()
+        clock = time.process_time if self._device.type == "cpu" else time.perf_counter
+        mean = torch.zeros((), device=self._device)
+        saved_at, before = self.seconds, clock()
         while self.seconds < budget_s:
             loss = self.step(self.seconds / budget_s)
-            mean = loss if mean == 0.0 else 0.98 * mean + 0.02 * loss
-            now = time.process_time()
+            mean = torch.where(mean == 0.0, loss, 0.98 * mean + 0.02 * loss)
+            now = clock()
             self.seconds, before = self.seconds + now - before, now
             if self.seconds - saved_at >= save_every_s:
                 saved_at = self.seconds
                 self.save(folder)
-                report(f"{self.seconds / 60:.1f} min, {self.steps} steps, loss {mean:.3f}")
+                report(f"{self.seconds / 60:.1f} min, {self.steps} steps, loss {float(mean):.3f}")
         self.save(folder)
-        report(f"{self.steps} steps in {self.seconds / 60:.1f} min, loss {mean:.3f}")
+        report(f"{self.steps} steps in {self.seconds / 60:.1f} min, loss {float(mean):.3f}")
 
 
 def save_weights(model: EmojiFlowTransformer, folder: Path) -> None:
     """In the layout of diffusers: ``transformer/`` in bfloat16, and ``scheduler/``."""
     half = EmojiFlowTransformer.from_config(model.config)
     half.load_state_dict(model.state_dict())
-    half.to(torch.bfloat16).save_pretrained(folder / "transformer")
+    half.to("cpu", torch.bfloat16).save_pretrained(folder / "transformer")
     FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+
+
+def _to_learn(options: argparse.Namespace, report: Report) -> Lessons:
+    if options.lessons is not None and options.lessons.is_file():
+        return Lessons.load(options.lessons)
+    spec = catalog("cpu").default(Role.TEXT_ENCODER)
+    reader = SentenceModel(model_dir(spec, options.models_dir), max_tokens=spec.max_input_tokens)
+    made = lessons(emoji(options.out / ".archives", report), reader)
+    if options.lessons is not None:
+        made.save(options.lessons)
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -212,8 +279,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models-dir", type=Path, required=True, help="where models live")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and state")
     parser.add_argument(
-        "--minutes", type=float, default=45.0, help="of processor time, all runs together"
+        "--minutes",
+        type=float,
+        default=45.0,
+        help="all runs together: of processor time, or on an accelerator by the clock",
     )
+    parser.add_argument("--lessons", type=Path, help="what to learn: read, or written if missing")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -226,12 +298,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    spec = catalog("cpu").default(Role.TEXT_ENCODER)
-    reader = SentenceModel(model_dir(spec, options.models_dir), max_tokens=spec.max_input_tokens)
-    learnt_from = lessons(emoji(options.out / ".archives", report), reader)
+    learnt_from = _to_learn(options, report)
     report(f"{len(learnt_from.pictures)} pictures of {SIDE_PX} px to learn from")
     torch.manual_seed(options.seed)
-    model = EmojiFlowTransformer()
+    model = EmojiFlowTransformer().to(options.device)
     training = Training(model, learnt_from, batch_size=options.batch_size, seed=options.seed)
     training.restore(options.out)
     training.train(60 * options.minutes, options.out, report, save_every_s=options.save_every_s)
