@@ -186,4 +186,5 @@ async def test_it_uses_what_the_tool_said(ask: Ask) -> None:
     # A model this small repeats its call unless it is asked on.
     on = ChatMessage(role="user", parts=(TextPart("So how is it? Answer in one sentence."),))
     seen = await ask("use", _QUESTION, called, said, on)
-    assert "snow" in seen.text
+    # Which of the two it picks differs between processors; neither can come from anywhere else.
+    assert "snow" in seen.text or "-3" in seen.text
