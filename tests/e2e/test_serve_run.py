@@ -23,6 +23,8 @@ from tests.fixtures.stores import S3Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
+# Serve ends its replicas one after the other; a busy machine needs a minute for all of them.
+_END_S = 180.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -72,7 +74,12 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     with output.open("wb") as log:
         command = [str(Path(sys.executable).with_name("serve")), "run", "serve_config.yaml"]
         process = subprocess.Popen(
-            command, env=environment, cwd=_REPOSITORY, stdout=log, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            cwd=_REPOSITORY,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 400
@@ -84,9 +91,11 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(60)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            pytest.fail(f"not ended {_END_S:.0f} s after Ctrl-C")
 
 
 def _is_ready(url: str) -> bool:
