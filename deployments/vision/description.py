@@ -15,15 +15,17 @@ _UNCOUNTED = frozenset({"skis", "scissors", "broccoli"})
 def describe(
     labels: Sequence[Label], objects: Sequence[DetectedObject], lines: Sequence[TextLine]
 ) -> str:
-    """One to three sentences: what it shows, how many of which objects, what is written."""
+    """One to three sentences: what it shows, how many of which objects, what is written.
+
+    In plain words, since small models repeat to people whatever scores they read.
+    """
     sentences = []
     if labels:
-        names = _listed([f"{label.name} ({label.score:.0%})" for label in labels], "or")
-        sentences.append(f"The picture as a whole looks like {names}.")
+        sentences.append(f"Looks like {_listed([label.name for label in labels], 'or')}.")
     if objects:
         counts = Counter(seen.name for seen in objects)
         found = _listed([_counted(name, n) for name, n in counts.items()], "and")
-        sentences.append(f"Objects found: {found}.")
+        sentences.append(f"Shows {found}.")
     if lines:
         text = " / ".join(line.text for line in lines)
         if len(text) > _MAX_TEXT_CHARACTERS:

@@ -34,6 +34,8 @@ _ROLES: dict[str, Role] = {
     "developer": "system",
 }
 
+_MAX_TEXT_LINES = 80
+
 GROUNDING = (
     "The user can attach pictures, recordings, videos and documents. Perception models have "
     "looked at them, listened to them and read them for you; their notes stand in square "
@@ -157,14 +159,9 @@ def _notes(perception: Perception, telling: _Telling) -> str:
 
 
 def _picture_notes(picture: ImagePerception, number: int) -> str:
-    notes = [f"[Picture {number}: {picture.description}"]
-    if picture.labels:
-        likely = ", ".join(f"{label.name} {label.score:.0%}" for label in picture.labels[:3])
-        notes.append(f"It most likely shows: {likely}.")
-    if picture.objects:
-        names = ", ".join(found.name for found in picture.objects[:12])
-        notes.append(f"Objects found: {names}.")
-    if picture.text_lines:
-        lines = "\n".join(line.text for line in picture.text_lines[:80])
-        notes.append(f"Text in the picture:\n{lines}")
-    return " ".join(notes) + "]\n"
+    notes = f"[Picture {number}: {picture.description}"
+    lines = [line.text for line in picture.text_lines[:_MAX_TEXT_LINES]]
+    # A description has the beginning of a long text only.
+    if any(line not in picture.description for line in lines):
+        notes += "\nAll of its text:\n" + "\n".join(lines)
+    return notes + "]\n"
