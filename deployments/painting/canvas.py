@@ -128,8 +128,11 @@ def noised(scheduler: Any, original: Tensor, noise: Tensor) -> Tensor:
     """The original with the noise of the scheduler's next step."""
     # Their index of the next step counts, once they have begun; the timestep is only for others.
     anywhere = scheduler.timesteps[:1]
-    mix = getattr(scheduler, "scale_noise", None) or scheduler.add_noise
-    mixed: Tensor = mix(original, anywhere, noise)
+    mixed: Tensor = (
+        scheduler.scale_noise(original, anywhere, noise)
+        if hasattr(scheduler, "scale_noise")
+        else scheduler.add_noise(original, noise, anywhere)
+    )
     return mixed
 
 

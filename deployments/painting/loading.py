@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from deployments.loading import model_dir
 from deployments.sentences import SentenceModel
@@ -19,11 +19,22 @@ def load_painter(spec: ModelSpec, text_spec: ModelSpec, models_dir: Path) -> Pai
     if traits is None:
         raise ValueError(f"{spec.name} does not paint")
     folder = model_dir(spec, models_dir)
-    if traits.engine == "sdxl":
-        from deployments.painting.latent_painter import LatentPainter
+    match traits.engine:
+        case "emoji-flow":
+            from deployments.painting.emoji_painter import EmojiPainter
 
-        return LatentPainter(folder, traits)
-    from deployments.painting.emoji_painter import EmojiPainter
+            words_dir = model_dir(text_spec, models_dir)
+            reader = SentenceModel(words_dir, max_tokens=text_spec.max_input_tokens)
+            return EmojiPainter(folder, reader, traits)
+        case "sdxl":
+            from deployments.painting.latent_painter import LatentPainter
+            from deployments.painting.sdxl import StableDiffusionXL
 
-    reader = SentenceModel(model_dir(text_spec, models_dir), max_tokens=text_spec.max_input_tokens)
-    return EmojiPainter(folder, reader, traits)
+            return LatentPainter(StableDiffusionXL(folder), traits)
+        case "flux":
+            from deployments.painting.flux import Flux
+            from deployments.painting.latent_painter import LatentPainter
+
+            return LatentPainter(Flux(folder), traits)
+        case _:
+            assert_never(traits.engine)

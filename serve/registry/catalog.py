@@ -425,6 +425,16 @@ _EMOJI_FILM: Final = replace(
     aliases=_FAMILIAR_FILM_MODELS,
 )
 
+# Beside which some repositories hold the same weights in other layouts.
+_PIPELINE_PARTS: Final = (
+    "model_index.json",
+    "scheduler/*",
+    "text_encoder*/*",
+    "tokenizer*/*",
+    "transformer/*",
+    "vae/*",
+)
+
 # Only what the replicas' code can load: encoders of other families need code of their own first.
 _GPU_ROWS: Final = (
     ModelSpec(
@@ -474,6 +484,15 @@ _GPU_ROWS: Final = (
         dtype="bfloat16",
         painter=PainterTraits(engine="sdxl", steps=4, guidance=1.0),
     ),
+    ModelSpec(
+        name="flux.1-schnell",
+        role=Role.IMAGE_GENERATOR,
+        description="FLUX.1 schnell, 12B: pictures of 1024 by 1024 pixels in few steps.",
+        licence="Apache-2.0",
+        sources=(_hub("black-forest-labs/FLUX.1-schnell", *_PIPELINE_PARTS, licence="Apache-2.0"),),
+        dtype="bfloat16",
+        painter=PainterTraits(engine="flux", steps=4, guidance=1.0),
+    ),
 )
 
 _FILM_ROWS: Final = (
@@ -494,12 +513,7 @@ _FILM_ROWS: Final = (
         sources=(
             _hub(
                 "Lightricks/LTX-Video",
-                "model_index.json",
-                "scheduler/*",
-                "text_encoder/*",
-                "tokenizer/*",
-                "transformer/*",
-                "vae/*",
+                *_PIPELINE_PARTS,
                 licence="LTX-Video open weights",
             ),
         ),

@@ -101,7 +101,7 @@ class PainterTraits:
     ``guidance`` is how strongly the prompt is followed; 1 is no more than the model by itself.
     """
 
-    engine: Literal["emoji-flow", "sdxl"]
+    engine: Literal["emoji-flow", "sdxl", "flux"]
     steps: int
     guidance: float
 
