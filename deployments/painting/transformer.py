@@ -31,9 +31,9 @@ class EmojiFlowTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc] # unt
     def __init__(
         self,
         sample_size: int = 64,
-        patch_size: int = 16,
+        patch_size: int = 8,
         hidden_size: int = 256,
-        num_layers: int = 6,
+        num_layers: int = 7,
         num_attention_heads: int = 4,
         num_text_tokens: int = 4,
         sentence_dim: int = 384,

@@ -405,14 +405,14 @@ _EMOJI_FLOW: Final = ModelSpec(
         Source(
             kind=SourceKind.PATH,
             name="deployments/painting/weights",
-            version="1",
+            version="2",
             licence="Apache-2.0",
             origin="trained here by `polymodal train emoji-flow` on googlefonts/noto-emoji",
         ),
     ),
     dtype="bfloat16",
     aliases=_FAMILIAR_PAINTERS,
-    painter=PainterTraits(engine="emoji-flow", steps=24, guidance=3.0),
+    painter=PainterTraits(engine="emoji-flow", steps=12, guidance=3.0),
 )
 
 _FAMILIAR_FILM_MODELS: Final = ("sora-2", "sora-2-pro")
