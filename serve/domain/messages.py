@@ -192,10 +192,14 @@ Perception = ImagePerception | AudioPerception | VideoPerception | DocumentPerce
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far long work has come: ``done`` from 0 to 1, ``note`` its newest result in words."""
+    """How far long work has come: ``done`` from 0 to 1, ``note`` its newest result in words.
+
+    ``preview``: a small picture, as WebP, of what is being made as it looks now, or empty.
+    """
 
     done: float
     note: str = ""
+    preview: bytes = b""
 
 
 Heard = TranscriptSegment | Progress | AudioPerception
@@ -589,6 +593,18 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolPreviewed:
+    """How what call ``call_id`` is making looks so far: a small WebP.
+
+    ``index`` counts them from 0, anew when the tool is run again.
+    """
+
+    call_id: str
+    index: int
+    webp_base64: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundStarted:
     """All calls of tools of ours are answered, and the model goes on. The first round is 1."""
 
@@ -637,6 +653,7 @@ LogEvent = (
     | TextDelta
     | ToolCallStarted
     | ToolArgumentsDelta
+    | ToolPreviewed
     | ToolAnswered
     | RoundStarted
     | Generated

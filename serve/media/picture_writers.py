@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import Final
 
 import PIL.Image
+
+# In base64, less than a fifth of what the journal keeps in one row.
+MAX_PREVIEW_BYTES: Final = 32 * 1024
+_PREVIEW_QUALITY: Final = 75
 
 
 def rewritten(png: bytes, form: str, *, quality: int) -> tuple[str, bytes]:
@@ -18,3 +23,18 @@ def rewritten(png: bytes, form: str, *, quality: int) -> tuple[str, bytes]:
     with PIL.Image.open(io.BytesIO(png)) as picture:
         picture.convert("RGB").save(written, form.upper(), quality=max(1, quality))
     return f"image/{form}", written.getvalue()
+
+
+def small_preview(png: bytes) -> bytes:
+    """A WebP of at most ``MAX_PREVIEW_BYTES``: of the same size, or halved until it fits.
+
+    Noise does not compress: the first previews of a picture are the smallest.
+    """
+    with PIL.Image.open(io.BytesIO(png)) as opened:
+        picture = opened.convert("RGB")
+    while True:
+        written = io.BytesIO()
+        picture.save(written, "WEBP", quality=_PREVIEW_QUALITY)
+        if written.tell() <= MAX_PREVIEW_BYTES:
+            return written.getvalue()
+        picture = picture.reduce(2)

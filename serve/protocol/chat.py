@@ -27,6 +27,7 @@ from serve.domain.messages import (
     ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
+    ToolPreviewed,
     Usage,
 )
 from serve.domain.records import JsonObject, ResponseRecord
@@ -407,6 +408,7 @@ class ChatChunks:
                 | StageFinished()
                 | Queued()
                 | Generated()
+                | ToolPreviewed()
                 | ToolAnswered()
                 | RoundStarted()
             ):

@@ -30,11 +30,14 @@ from serve.domain.messages import (
     ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
+    ToolPreviewed,
 )
 from serve.domain.records import Item, JsonObject, ResponseRecord, ResponseStatus
 from serve.protocol.items import output_text
 from serve.protocol.responses import render_response
 from serve.protocol.server_tools import (
+    IMAGE_GENERATION,
+    PARTIAL_IMAGE_EVENT,
     SPEECH,
     arguments_of,
     call_item,
@@ -123,6 +126,8 @@ class ResponseEvents:
             case Generated() | RoundStarted():
                 # Between us and the supervisor; the last event says it to the client.
                 yield from self._calls_are_whole()
+            case ToolPreviewed():
+                yield from self._previewed(event)
             case ToolAnswered():
                 yield from self._answered(event)
             case TextDelta(text=text):
@@ -298,6 +303,18 @@ class ResponseEvents:
             yield self._event("response.custom_tool_call_input.done", **opened.place, input=said)
         for kind in started_events(call.name):
             yield self._event(kind, **opened.place)
+
+    def _previewed(self, preview: ToolPreviewed) -> Iterator[JsonObject]:
+        opened = self._unanswered.get(preview.call_id)
+        if opened is None or opened.call is None or opened.call.name != IMAGE_GENERATION:
+            return
+        yield self._event(
+            PARTIAL_IMAGE_EVENT,
+            **opened.place,
+            partial_image_index=preview.index,
+            partial_image_b64=preview.webp_base64,
+            output_format="webp",
+        )
 
     def _answered(self, answer: ToolAnswered) -> Iterator[JsonObject]:
         opened = self._unanswered.pop(answer.call_id, None)

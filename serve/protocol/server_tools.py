@@ -20,6 +20,7 @@ from serve.protocol.items import Wire
 IMAGE_GENERATION: Final = "image_generation"
 FILE_SEARCH: Final = "file_search"
 SPEECH: Final = "speech"
+PARTIAL_IMAGE_EVENT: Final = "response.image_generation_call.partial_image"
 NAMES: Final = frozenset((IMAGE_GENERATION, FILE_SEARCH, SPEECH))
 
 
@@ -36,7 +37,7 @@ class ImageGenerationTool(Wire):
     output_format: Literal["png"] | None = None
     output_compression: int | None = None
     input_fidelity: str | None = None
-    partial_images: Literal[0] | None = None
+    partial_images: int | None = Field(default=None, ge=0, le=3)
 
 
 class FileSearchTool(Wire):

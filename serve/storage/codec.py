@@ -54,6 +54,7 @@ from serve.domain.messages import (
     ToolAnswered,
     ToolArgumentsDelta,
     ToolCallStarted,
+    ToolPreviewed,
     TraceSpan,
     TranscriptSegment,
     Usage,
@@ -104,6 +105,8 @@ def _event_fields(event: LogEvent) -> tuple[object, ...]:  # noqa: C901 - one ca
         case ToolAnswered():
             outcome = (event.asset_id, event.has_failed)
             return (event.call_id, event.output, event.at_unix_s, *outcome)
+        case ToolPreviewed():
+            return (event.call_id, event.index, event.webp_base64)
         case RoundStarted():
             return (event.number, event.at_unix_s)
         case Queued():
@@ -141,6 +144,11 @@ def _tool_call_started(fields: JsonArray) -> ToolCallStarted:
 def _tool_answered(fields: JsonArray) -> ToolAnswered:
     call_id, output, at_unix_s, asset_id, has_failed = fields
     return ToolAnswered(call_id, output, float(at_unix_s), asset_id, bool(has_failed))
+
+
+def _tool_previewed(fields: JsonArray) -> ToolPreviewed:
+    call_id, index, webp_base64 = fields
+    return ToolPreviewed(call_id, int(index), webp_base64)
 
 
 def _round_started(fields: JsonArray) -> RoundStarted:
@@ -196,6 +204,7 @@ _EVENT_READERS: Final[dict[str, Callable[[JsonArray], LogEvent]]] = {
     "ToolArgumentsDelta": _tool_arguments_delta,
     "ToolCallStarted": _tool_call_started,
     "ToolAnswered": _tool_answered,
+    "ToolPreviewed": _tool_previewed,
     "RoundStarted": _round_started,
     "StageStarted": _stage_started,
     "StageProgress": _stage_progress,

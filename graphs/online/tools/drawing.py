@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import aclosing
@@ -24,6 +25,7 @@ from serve.domain.messages import (
 from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import Assets, ImageGenerator
 from serve.media.intake import MediaIntake
+from serve.media.picture_writers import small_preview
 from serve.protocol.images import picture_size
 from serve.protocol.server_tools import IMAGE_GENERATION
 
@@ -78,6 +80,7 @@ class Drawing:
             height_px=height_px,
             seed=self._new_seed(),
             source=source,
+            preview_steps=int(asked.options.get("partial_images", 0)),
         )
         await self._policy.check_text(prompt)
         painted = await self._paint(request, watch)
@@ -99,11 +102,17 @@ class Drawing:
     async def _paint(self, request: PaintRequest, watch: Watch) -> Painted:
         async with aclosing(self._painter.paint(request)) as steps:
             async for step in steps:
-                if isinstance(step, PaintStep):
-                    await watch(Progress(step.step / step.of_steps, request.prompt))
-                else:
+                if isinstance(step, Painted):
                     return step
+                preview = await self._preview(step)
+                await watch(Progress(step.step / step.of_steps, request.prompt, preview))
         raise EngineDead("the picture was not finished; try again")
+
+    async def _preview(self, step: PaintStep) -> bytes:
+        if not step.png:
+            return b""
+        await self._policy.check_picture(step.png, param="prompt")
+        return await asyncio.to_thread(small_preview, step.png)
 
     async def _last_picture(self, asked: Asked) -> MediaRef | None:
         pictures = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
+from graphs.online.telling import Teller
 from graphs.online.writer import EventWriter
 from serve.domain.asks import RequestClock, ServerToolUse, Watch
 from serve.domain.errors import InvalidRequest, PolymodalError
@@ -15,18 +18,15 @@ from serve.domain.messages import (
     Progress,
     Stage,
     StageFinished,
-    StageProgress,
     StageStarted,
     ToolAnswered,
     ToolCall,
+    ToolPreviewed,
     ToolSpec,
 )
 from serve.domain.records import Caller, JsonObject
 
 _log = logging.getLogger(__name__)
-
-# Every one of them goes through the store to all who watch.
-_PROGRESS_PERIOD_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +120,21 @@ class ServerTools:
     ) -> ToolAnswered:
         """Run what the model called, telling how far it has come."""
         tool = self._tools[call.name]
-        told = _Teller(tool.stage, call.call_id, writer)
+        told = Teller(tool.stage, call.call_id, writer)
+        numbers = count()
+
+        async def watch(progress: Progress) -> None:
+            if progress.preview:
+                webp = base64.b64encode(progress.preview).decode()
+                await writer.write(ToolPreviewed(call.call_id, next(numbers), webp))
+            await told.watch(progress)
+
         await writer.write(StageStarted(tool.stage, call.call_id, time.time()))
         failed = ""
         outcome = Outcome("")
         with clock.span(call.name, tool.node) as attributes:
             try:
-                outcome = await tool.run(asked, told.watch)
+                outcome = await tool.run(asked, watch)
             except PolymodalError as error:
                 _log.warning("tool failed", extra={"tool": call.name, "code": error.code})
                 attributes["error"] = error.code
@@ -138,21 +146,4 @@ class ServerTools:
             at_unix_s=time.time(),
             asset_id=outcome.asset_id,
             has_failed=bool(failed),
-        )
-
-
-class _Teller:
-    def __init__(self, stage: Stage, subject: str, writer: EventWriter) -> None:
-        self._stage = stage
-        self._subject = subject
-        self._writer = writer
-        self._told_at_s = 0.0
-
-    async def watch(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._told_at_s < _PROGRESS_PERIOD_S and progress.done < 1:
-            return
-        self._told_at_s = now
-        await self._writer.write(
-            StageProgress(self._stage, self._subject, progress.done, progress.note, time.time())
         )

@@ -2067,7 +2067,7 @@ export interface components {
             /** Output Format */
             output_format?: "png" | null;
             /** Partial Images */
-            partial_images?: 0 | null;
+            partial_images?: number | null;
             /** Quality */
             quality?: string | null;
             /** Size */

@@ -21,7 +21,7 @@ it("shows each once", () => {
 it("asks for what is wished for, and for nothing else", () => {
   expect(toolsFor([])).toEqual({});
   expect(toolsFor(["picture"])).toEqual({
-    tools: [{ type: "image_generation" }],
+    tools: [{ type: "image_generation", partial_images: 3 }],
     tool_choice: { type: "image_generation" },
   });
   expect(toolsFor(["picture", "speech"])).toMatchObject({ tool_choice: "required" });

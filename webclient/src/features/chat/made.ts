@@ -21,6 +21,14 @@ function wordsOf(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
+/** How a picture that is being made looks so far. `url` is a data URL. */
+export type Preview = { itemId: string; url: string };
+
+/** The newest preview of each picture. */
+export function withPreview(list: readonly Preview[], preview: Preview): Preview[] {
+  return [...list.filter((known) => known.itemId !== preview.itemId), preview];
+}
+
 /** Each medium once, however often it was told. */
 export function withMade(list: readonly MadeMedium[], made: readonly MadeMedium[]): MadeMedium[] {
   const fresh = made.filter((one) => list.every((known) => known.itemId !== one.itemId));
@@ -30,21 +38,27 @@ export function withMade(list: readonly MadeMedium[], made: readonly MadeMedium[
 /** What an answer shall be besides text. */
 export type Wish = "picture" | "speech";
 
-type ServerTool = { type: "image_generation" } | { type: "custom"; name: "speech" };
+type ToolChoice = { type: "image_generation" } | { type: "custom"; name: "speech" };
+type ServerTool = ToolChoice | { type: "image_generation"; partial_images: number };
 
-const TOOLS: Record<Wish, ServerTool> = {
+const CHOICES: Record<Wish, ToolChoice> = {
   picture: { type: "image_generation" },
   speech: { type: "custom", name: "speech" },
 };
 
-export type ToolFields = { tools?: ServerTool[]; tool_choice?: ServerTool | "required" };
+const TOOLS: Record<Wish, ServerTool> = {
+  picture: { type: "image_generation", partial_images: 3 },
+  speech: CHOICES.speech,
+};
+
+export type ToolFields = { tools?: ServerTool[]; tool_choice?: ToolChoice | "required" };
 
 /** The fields of a request that make the wishes come true; none without any. */
 export function toolsFor(
   wishes: readonly Wish[],
 ): ToolFields {
+  const [first] = wishes;
+  if (first === undefined) return {};
   const tools = wishes.map((wish) => TOOLS[wish]);
-  const [only] = tools;
-  if (only === undefined) return {};
-  return { tools, tool_choice: tools.length === 1 ? only : "required" };
+  return { tools, tool_choice: wishes.length === 1 ? CHOICES[first] : "required" };
 }

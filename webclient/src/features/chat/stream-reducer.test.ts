@@ -34,6 +34,15 @@ describe("an answer that streams in", () => {
     expect(answer).toMatchObject({ status: "streaming", text: "Hello world", lastSequence: 2 });
   });
 
+  it("shows the newest preview of a picture until the picture is there", () => {
+    const preview = (sequence: number, url: string): StreamEvent => ({ kind: "preview", sequence, preview: { itemId: "call_1", url } });
+    const drawing = play([created, preview(1, "data:a"), preview(2, "data:b")]);
+    expect(drawing.previews).toEqual([{ itemId: "call_1", url: "data:b" }]);
+    const made = { itemId: "call_1", kind: "image", assetId: "asset_1", words: "" } as const;
+    expect(play([{ kind: "made", sequence: 3, made }], drawing)).toMatchObject({ previews: [], made: [made] });
+    expect(play([completed(3, null)], drawing).previews).toEqual([]);
+  });
+
   it("ends with the text and usage of the last event", () => {
     const answer = play([created, delta(1, "Hel"), completed(2, "Hello")]);
     expect(answer).toMatchObject({ status: "completed", text: "Hello", usage: { output_tokens: 2 } });

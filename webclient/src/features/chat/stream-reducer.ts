@@ -1,7 +1,7 @@
 import type { StageName, Usage } from "@/api/types";
 import { assertNever } from "@/lib/assert-never";
 import type { Problem } from "@/lib/problem";
-import { withMade, type MadeMedium } from "./made";
+import { withPreview, withMade, type Preview, type MadeMedium } from "./made";
 import type { CacheUse, StreamEvent } from "./stream/parse-message";
 
 /** One stage, of one asset where the stage concerns one. */
@@ -23,6 +23,8 @@ type Progress = {
   text: string;
   /** Pictures and speech that came with it. */
   made: MadeMedium[];
+  /** Pictures that are still being made. */
+  previews: Preview[];
   /** Null once the work has begun. */
   queue: QueuePlace | null;
   stages: StageEntry[];
@@ -47,6 +49,7 @@ export const WAITING: AnswerState = {
   status: "waiting",
   text: "",
   made: [],
+  previews: [],
   queue: null,
   stages: [],
   lastSequence: -1,
@@ -96,7 +99,14 @@ function apply(answer: AnswerState, event: StreamEvent): AnswerState {
     case "other":
       return { ...progress, status: "streaming" };
     case "made":
-      return { ...progress, status: "streaming", made: withMade(answer.made, [event.made]) };
+      return {
+        ...progress,
+        status: "streaming",
+        made: withMade(answer.made, [event.made]),
+        previews: answer.previews.filter((preview) => preview.itemId !== event.made.itemId),
+      };
+    case "preview":
+      return { ...progress, status: "streaming", previews: withPreview(answer.previews, event.preview) };
     case "delta":
       return { ...progress, status: "streaming", queue: null, text: answer.text + event.text };
     case "queued":
@@ -131,6 +141,7 @@ function finish(answer: AnswerState, event: StreamEvent & { kind: "finished" }):
     lastSequence: Math.max(event.sequence, caughtUp.lastSequence),
     text: event.text ?? caughtUp.text,
     made: withMade(caughtUp.made, event.made),
+    previews: [],
     queue: null,
   };
   const { outcome, usage } = event;
@@ -172,6 +183,6 @@ function withStage(answer: AnswerState, event: StreamEvent & { kind: "stage" }):
   return { ...answer, queue: null, stages: answer.stages.with(at, entry) };
 }
 
-function progressOf({ text, made, queue, stages, lastSequence, early }: AnswerState): Progress {
-  return { text, made, queue, stages, lastSequence, early };
+function progressOf({ text, made, previews, queue, stages, lastSequence, early }: AnswerState): Progress {
+  return { text, made, previews, queue, stages, lastSequence, early };
 }

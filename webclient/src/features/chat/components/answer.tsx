@@ -9,7 +9,7 @@ import { assertNever } from "@/lib/assert-never";
 import { useCapabilities } from "@/lib/capabilities";
 import { did, memoryNote, summarizeStages } from "../stages";
 import type { AnswerState, StageEntry } from "../stream-reducer";
-import { MadeMedia } from "./made-media";
+import { MadeMedia, Previews } from "./made-media";
 import { ReadAloudButton } from "./read-aloud-button";
 import { StageLine } from "./stage-line";
 
@@ -43,6 +43,7 @@ export function LiveAnswer({ answer, stopping, actions, onRetry }: LiveAnswerPro
           <StageLine queue={answer.queue} stages={answer.stages} stopping={stopping} />
           {answer.text !== "" && <Markdown text={answer.text} />}
           <MadeMedia made={answer.made} />
+          <Previews previews={answer.previews} />
         </AnswerFrame>
       );
     case "completed":

@@ -4,7 +4,7 @@ import { Button } from "@/components/ui/button";
 import { startAssetDrag } from "@/lib/asset-drag";
 import { useGetAssetQuery } from "@/lib/assets-api";
 import { useAdopt } from "../adopt-context";
-import type { MadeMedium } from "../made";
+import type { Preview, MadeMedium } from "../made";
 
 const NO_TIMES: [] = [];
 
@@ -15,6 +15,20 @@ export function MadeMedia({ made }: { made: readonly MadeMedium[] }) {
     <ul aria-label="Made for you" className="flex flex-wrap gap-4">
       {made.map((one) => (
         <Made key={one.itemId} made={one} />
+      ))}
+    </ul>
+  );
+}
+
+/** Pictures that are still being drawn. Their progress is told in words beside them. */
+export function Previews({ previews }: { previews: readonly Preview[] }) {
+  if (previews.length === 0) return null;
+  return (
+    <ul aria-label="Being drawn" className="flex flex-wrap gap-4">
+      {previews.map(({ itemId, url }) => (
+        <li key={itemId} className="w-full max-w-xs">
+          <img src={url} alt="Unfinished, as it looks now" className="w-full rounded-2xl border border-line bg-sunken" />
+        </li>
       ))}
     </ul>
   );

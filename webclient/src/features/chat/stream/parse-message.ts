@@ -1,6 +1,6 @@
 import type { StageName, Usage } from "@/api/types";
 import { isRecord, parseErrorBody, problemOf, type Problem } from "@/lib/problem";
-import { madeMedium, type MadeMedium } from "../made";
+import { madeMedium, type Preview, type MadeMedium } from "../made";
 
 /** How an answer ended. */
 export type Outcome =
@@ -15,6 +15,7 @@ export type StreamEvent =
   | { kind: "delta"; sequence: number; text: string }
   | { kind: "finished"; sequence: number; outcome: Outcome; text: string | null; made: MadeMedium[]; usage: Usage | null }
   | { kind: "made"; sequence: number; made: MadeMedium }
+  | { kind: "preview"; sequence: number; preview: Preview }
   | { kind: "other"; sequence: number }
   /** Waiting for a free place; like stages, without a number of its own. */
   | { kind: "queued"; sequence: number; place: number; etaS: number | null }
@@ -90,6 +91,12 @@ function parseStreamEvent(event: unknown): StreamEvent | null {
     case "response.output_item.done": {
       const made = madeMedium(event.item);
       return made === null ? { kind: "other", sequence } : { kind: "made", sequence, made };
+    }
+    case "response.image_generation_call.partial_image": {
+      const { item_id: itemId, partial_image_b64: content, output_format: form } = event;
+      if (typeof itemId !== "string" || typeof content !== "string") return { kind: "other", sequence };
+      const url = `data:image/${stringOrNull(form) ?? "png"};base64,${content}`;
+      return { kind: "preview", sequence, preview: { itemId, url } };
     }
     case "response.completed":
     case "response.incomplete":
