@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from graphs.online.sounds import telling_events, telling_tags
 from serve.domain.messages import AudioPerception, DocumentPerception
 from serve.domain.timecode import clock
 
@@ -16,8 +17,6 @@ _MAX_CHARS = 8_000
 _PASSAGE_CHARS = 700
 # Below this a transcript is told as one sentence, as it was said.
 _SHORT_RECORDING_S = 60.0
-_MAX_SOUNDS = 3
-_MAX_SOUND_EVENTS = 12
 
 # Okapi BM25 with the usual constants (Robertson and Zaragoza, 2009).
 _K1 = 1.2
@@ -56,7 +55,7 @@ def recording_notes(recording: AudioPerception, number: int, question: str) -> s
     """What is said and heard, with times where it is longer than a remark."""
     about = f"[Recording {number}, {recording.duration_s:.0f} s"
     if not recording.transcript:
-        sounds = ", ".join(tag.name for tag in recording.sound_tags[:_MAX_SOUNDS]) or "nothing"
+        sounds = telling_tags(recording) or "nothing"
         return f"{about}, no speech. Sounds heard: {sounds}.{_events(recording)}]\n"
     if recording.duration_s <= _SHORT_RECORDING_S:
         return f'{about}. The speaker says: "{recording.transcript}"{_events(recording)}]\n'
@@ -149,13 +148,5 @@ def _told(passages: Sequence[Passage]) -> str:
 
 
 def _events(recording: AudioPerception) -> str:
-    """Sounds that come and go; what sounds all the time is told as a tag."""
-    heard = [
-        f"{event.name} at {clock(event.start_s)}"
-        for event in recording.sound_events
-        if event.name not in _NOT_WORTH_TELLING
-    ]
-    return f" Other sounds: {', '.join(heard[:_MAX_SOUND_EVENTS])}." if heard else ""
-
-
-_NOT_WORTH_TELLING = frozenset(("Speech", "Silence", "Inside, small room"))
+    heard = [f"{event.name} at {clock(event.start_s)}" for event in telling_events(recording)]
+    return f" Other sounds: {', '.join(heard)}." if heard else ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from graphs.online.sounds import telling_events, telling_tags
 from serve.domain.messages import Shot, VideoPerception
 from serve.domain.timecode import clock, span
 
@@ -16,8 +17,6 @@ _MAX_LINE_CHARS = 400
 _MAX_LABELS = 2
 _MAX_OBJECTS = 6
 _MAX_TEXT_LINES = 6
-_MAX_SOUNDS = 3
-_MAX_SOUND_EVENTS = 12
 # Shorter words are in every sentence.
 _TELLING_WORD = re.compile(r"\w{4,}")
 
@@ -104,10 +103,10 @@ def _heard(video: VideoPerception) -> list[_Line]:
     ]
     events = [
         _Line(event.start_s, f"{span(event.start_s, event.end_s)} heard: {event.name}")
-        for event in sound.sound_events[:_MAX_SOUND_EVENTS]
+        for event in telling_events(sound)
     ]
     if not said and not events:
-        names = ", ".join(tag.name for tag in sound.sound_tags[:_MAX_SOUNDS])
+        names = telling_tags(sound)
         return [_Line(0.0, f"{span(0, video.duration_s)} heard: {names}")] if names else []
     return [*said, *events]
 

@@ -37,7 +37,7 @@ _SOUND = AudioPerception(
     duration_s=70.0,
     speech_s=2.5,
     encode_s=0.0,
-    sound_events=(SoundEvent("Dog", 3.0, 4.0, 0.9),),
+    sound_events=(SoundEvent("Speech", 1.0, 64.5, 0.9), SoundEvent("Dog", 3.0, 4.0, 0.9)),
 )
 
 
@@ -74,7 +74,7 @@ def test_stretches_that_look_alike_are_told_once() -> None:
 
 
 def test_without_speech_it_says_so_and_names_the_sounds() -> None:
-    silent = replace(_SOUND, segments=(), sound_events=())
+    silent = replace(_SOUND, segments=(), sound_events=(SoundEvent("Silence", 0.0, 70.0, 0.9),))
     told = video_notes(_video(_SHOT, sound=silent), 1, "")
     assert "Nobody speaks" in told
     assert "heard: Music" in told
