@@ -15,6 +15,7 @@ from graphs.online.active_run import ActiveRun, RunPorts
 from graphs.online.assemble import Seen, assemble
 from graphs.online.peers import Peers
 from graphs.online.rounds import Round, items_of, rounds_of, usage_of
+from graphs.online.telling import Teller
 from graphs.online.tools.registry import Asked
 from graphs.online.writer import EventWriter
 from serve.domain.affinity import affinity_of
@@ -37,12 +38,10 @@ from serve.domain.messages import (
     ImagePerception,
     LogEntry,
     NativeMediaPart,
-    Progress,
     Queued,
     RoundStarted,
     Stage,
     StageFinished,
-    StageProgress,
     StageStarted,
     ToolAnswered,
     ToolCall,
@@ -245,12 +244,7 @@ class ResponseMaker:
     async def _see(self, run: ActiveRun, medium: MediaRef, told: EventWriter | None) -> Seen:
         stage, span, node = _SENSES[medium.kind]
         picture = medium.kind is MediaKind.IMAGE
-
-        async def watch(step: Progress) -> None:
-            if told:
-                event = StageProgress(stage, medium.asset_id, step.done, step.note, time.time())
-                await told.write(event)
-
+        watch = Teller(stage, medium.asset_id, told).watch if told else None
         if told:
             await told.write(StageStarted(stage, medium.asset_id, time.time()))
         with run.clock.span(span, node) as attributes:

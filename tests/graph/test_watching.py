@@ -83,6 +83,20 @@ async def test_progress_comes_before_the_answer_and_the_timeline_is_in_the_promp
     assert told[0].startswith("[Video 1, 0:03 long.")
 
 
+async def test_progress_is_told_no_more_often_than_it_can_be_seen(
+    database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
+) -> None:
+    n_steps = 1000
+    watcher = ScriptedWatcher(tuple(Progress(step / n_steps) for step in range(1, n_steps + 1)))
+    film = await _film(database, ada)
+    generator = ScriptedGenerator(bus.journal)
+    async with supervised(database, bus, cache, generator, videos=watcher) as runs:
+        record = await (await runs.start(ada, _ask(film))).finished()
+    told = [entry.event for entry in record.log if isinstance(entry.event, StageProgress)]
+    assert len(told) < n_steps / 2
+    assert [told[0].done, told[-1].done] == [1 / n_steps, 1.0]
+
+
 async def test_cancelling_stops_the_watching(
     database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
