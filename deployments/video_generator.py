@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import PIL.Image
 
 from serve.domain.errors import BrokenMedia, InvalidRequest
-from serve.domain.messages import Filmed, FilmRequest, FilmStep
+from serve.domain.messages import Filmed, FilmLook, FilmRequest, FilmStep
 
 if TYPE_CHECKING:
     from deployments.filming.film import FilmModel, Reached, Resume
@@ -62,8 +62,6 @@ class VideoGeneratorReplica:
     async def film(self, request: FilmRequest) -> AsyncGenerator[FilmStep | Filmed, None]:
         """Make one clip. Closing this stops it at the next step.
 
-        The last ``FilmStep`` shows the finished clip's first frame.
-
         Raises:
             InvalidRequest: The model cannot film that.
             BrokenMedia: The source cannot be decoded.
@@ -93,11 +91,7 @@ class VideoGeneratorReplica:
                     png=png,
                     resumed=resume is not None,
                 )
-            filmed, poster = await filming
-            yield FilmStep(
-                step=filmed.steps, of_steps=filmed.steps, png=poster, resumed=resume is not None
-            )
-            yield filmed
+            yield await filming
         finally:
             work.stop()
 
@@ -121,7 +115,7 @@ class VideoGeneratorReplica:
         source: PIL.Image.Image | None,
         resume: Resume | None,
         work: _Work,
-    ) -> tuple[Filmed, bytes]:
+    ) -> Filmed:
         from deployments.filming.mp4 import mp4_of
 
         started_s = time.monotonic()
@@ -132,16 +126,19 @@ class VideoGeneratorReplica:
             n_steps = reached.done
             work.on_step(reached)
 
-        posters: list[bytes] = []
+        looks: list[FilmLook] = []
 
-        def passing(frame: PIL.Image.Image) -> PIL.Image.Image:
-            if not posters:
-                posters.append(_png(frame.copy()))
+        def passing(numbered: tuple[int, PIL.Image.Image]) -> PIL.Image.Image:
+            number, frame = numbered
+            if number % request.frames_per_s == 0:
+                looks.append(FilmLook(number / request.frames_per_s, _png(frame.copy())))
             return work.unless_stopped(frame)
 
         frames = self._model.film(request, source, resume, count)
-        filmed = Filmed(
-            mp4=mp4_of(map(passing, frames), request.frames_per_s),
+        mp4 = mp4_of(map(passing, enumerate(frames)), request.frames_per_s)
+        return Filmed(
+            mp4=mp4,
+            looks=tuple(looks),
             width_px=request.width_px,
             height_px=request.height_px,
             duration_s=request.n_frames / request.frames_per_s,
@@ -149,7 +146,6 @@ class VideoGeneratorReplica:
             steps=n_steps,
             seconds=time.monotonic() - started_s,
         )
-        return filmed, posters[0]
 
 
 class _Work:
@@ -161,8 +157,8 @@ class _Work:
         self._is_stopped = threading.Event()
 
     def begin(
-        self, worker: ThreadPoolExecutor, film: Callable[[], tuple[Filmed, bytes]]
-    ) -> asyncio.Future[tuple[Filmed, bytes]]:
+        self, worker: ThreadPoolExecutor, film: Callable[[], Filmed]
+    ) -> asyncio.Future[Filmed]:
         filming = self._loop.run_in_executor(worker, film)
         filming.add_done_callback(self._end)
         return filming
@@ -184,7 +180,7 @@ class _Work:
     def stop(self) -> None:
         self._is_stopped.set()
 
-    def _end(self, filming: asyncio.Future[tuple[Filmed, bytes]]) -> None:
+    def _end(self, filming: asyncio.Future[Filmed]) -> None:
         # Who left asks nobody how it went.
         if not filming.cancelled():
             filming.exception()

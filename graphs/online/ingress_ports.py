@@ -254,7 +254,7 @@ class _Ports:
             tools = ServerTools(
                 [
                     Searching(self._text, perceiver, assets),
-                    Speaking(self._speech, intake, self._models),
+                    Speaking(self._speech, intake, self._models, policy),
                     Drawing(self._painter, intake, assets, self._models, policy),
                 ]
             )

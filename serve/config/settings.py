@@ -209,7 +209,8 @@ class Settings:
     )
     moderation_pictures: ModerationRules = field(
         metadata=_setting(
-            "The same for pictures that are made or changed here; only 'sexual' is seen in them.",
+            "The same for pictures and clips that are made or changed here; only 'sexual' is seen "
+            "in them.",
             default="sexual=refuse:0.8",
         )
     )

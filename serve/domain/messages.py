@@ -350,11 +350,20 @@ class FilmStep:
     resumed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FilmLook:
+    """One frame of a finished clip, ``at_s`` seconds from its start, as a small PNG."""
+
+    at_s: float
+    png: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filmed:
-    """A finished clip as MP4."""
+    """A finished clip as MP4. ``looks``: its first frame, and one for each second."""
 
     mp4: bytes
+    looks: tuple[FilmLook, ...]
     width_px: int
     height_px: int
     duration_s: float

@@ -11,6 +11,7 @@ from typing import Final
 from serve.domain.errors import ContentPolicyViolation, PolymodalError
 from serve.domain.messages import Judgement
 from serve.domain.ports import Moderator
+from serve.domain.timecode import clock
 
 _log = logging.getLogger(__name__)
 
@@ -154,15 +155,21 @@ class ContentPolicy:
             return _unasked(self.text_rules, error)
         return _acted(self.text_rules, judgement, "text", param)
 
-    async def check_picture(self, content: bytes, *, param: str = "image") -> tuple[str, ...]:
-        """As ``check_text``, of the bytes of a sanitised picture or of one made here."""
+    async def check_picture(
+        self, content: bytes, *, param: str = "image", at_s: float | None = None
+    ) -> tuple[str, ...]:
+        """As ``check_text``, of the bytes of a sanitised picture or of one made here.
+
+        ``at_s``: it is one look at a video, so many seconds from its start.
+        """
         if self.picture_rules.is_off:
             return ()
         try:
             judgement = await self.moderator.judge_picture(content)
         except PolymodalError as error:
             return _unasked(self.picture_rules, error)
-        return _acted(self.picture_rules, judgement, "picture", param)
+        what = "picture" if at_s is None else f"video at {clock(at_s)}"
+        return _acted(self.picture_rules, judgement, what, param)
 
 
 def _unasked(rules: ModerationRules, error: PolymodalError) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class Speaker:
         sound += said
         return bytes(said), rate_hz
 
-    async def say_all(self, text: str) -> JsonObject | None:
+    async def say_all(self, text: str, response_id: str) -> JsonObject | None:
         """The whole answer as ``message.audio``; None when there is nothing to say."""
         stream = SentenceStream()
         sound, rate_hz = bytearray(), 0
@@ -92,7 +92,7 @@ class Speaker:
             _, rate_hz = await self.say(sentence, sound)
         if not sound:
             return None
-        media = await self.keep(bytes(sound), rate_hz, text)
+        media = await self.keep(bytes(sound), rate_hz, text, response_id)
         content = bytes(sound)
         if self.form is not AudioFormat.PCM:
             content = await self.ports.objects.get(media.storage_key)
@@ -103,11 +103,11 @@ class Speaker:
             "expires_at": _EXPIRES_AT,
         }
 
-    async def keep(self, pcm: bytes, rate_hz: int, text: str) -> MediaRef:
+    async def keep(self, pcm: bytes, rate_hz: int, text: str, response_id: str) -> MediaRef:
         """Make an asset of what was said; bare samples become a WAV."""
         form = AudioFormat.WAV if self.form is AudioFormat.PCM else self.form
         media = await speech_of(form, pcm, rate_hz)
-        making = making_of_speech(replace(self.request, text=text))
+        making = making_of_speech(replace(self.request, text=text), response_id=response_id)
         return await self.ports.intake.keep_made(
             self.caller, media, making, filename=f"answer.{form.value}"
         )
@@ -224,7 +224,9 @@ class SpokenChat(Response):
     async def _kept(self) -> list[JsonObject]:
         if not self._sound:
             return []
-        media = await self._speaker.keep(bytes(self._sound), self._rate_hz, self._text)
+        media = await self._speaker.keep(
+            bytes(self._sound), self._rate_hz, self._text, self._run.record.id
+        )
         parts: list[JsonObject] = [{"id": media.asset_id}, {"expires_at": _EXPIRES_AT}]
         return [self._chunks.apply_sound(part) for part in parts]
 

@@ -62,7 +62,12 @@ async def test_a_whole_answer_comes_with_its_sound(
     kept = await door.ports.assets.get(ada, message.audio.id)
     assert kept.making is not None
     assert kept.making.model == "scripted-voice"
-    assert kept.making.recipe == {"text": "".join(_WORDS), "voice": "hum", "speed": 1.0}
+    assert kept.making.recipe == {
+        "text": "".join(_WORDS),
+        "voice": "hum",
+        "speed": 1.0,
+        "response_id": answer.id.replace("chatcmpl_", "resp_"),
+    }
 
 
 async def test_a_streamed_answer_brings_transcript_and_sound(

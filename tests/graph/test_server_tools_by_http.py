@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import PIL.Image
 from openai import AsyncOpenAI
@@ -15,7 +16,11 @@ from openai.types.responses import (
 from openai.types.responses.tool_param import ImageGeneration
 
 from serve.domain.messages import ToolCall
-from tests.fixtures.ingress import Ingress
+from serve.domain.moderation import ContentPolicy, ModerationRules
+from serve.domain.ports import Accounts
+from serve.domain.records import Caller
+from serve.storage.postgres.pool import Database
+from tests.fixtures.ingress import Ingress, ScriptedModerator, ingress
 from tests.fixtures.scripted import MODEL
 
 
@@ -68,3 +73,53 @@ async def test_a_drawing_shows_itself_on_its_way_to_whoever_reads_whenever(
 async def test_no_preview_is_sent_that_was_not_asked_for(door: Ingress, sdk: AsyncOpenAI) -> None:
     door.generator.call = _calls("image_generation", '{"prompt":"a ship"}')
     assert not _partial(await _draw(sdk, {"type": "image_generation"}))
+
+
+async def test_what_tools_made_says_how_and_for_which_answer(
+    door: Ingress, sdk: AsyncOpenAI, ada: Caller
+) -> None:
+    door.generator.call = _calls("image_generation", '{"prompt":"a ship"}')
+    drawn = await sdk.responses.create(
+        model=MODEL, input="Draw a ship.", tools=[{"type": "image_generation"}]
+    )
+    door.generator.call = _calls("speech", '{"text":"Ahoy."}')
+    spoken = await sdk.responses.create(
+        model=MODEL, input="Speak.", tools=[{"type": "custom", "name": "speech"}]
+    )
+    recipes = []
+    for answer in (drawn, spoken):
+        asset_id = answer.output[1].model_dump()["asset_id"]
+        media = await door.ports.assets.get(ada, asset_id)
+        assert media.making is not None
+        recipes.append(media.making.recipe)
+    [request] = door.painter.requests
+    size = f"{request.width_px}x{request.height_px}"
+    assert recipes == [
+        {
+            "prompt": "a ship",
+            "seed": request.seed,
+            "steps": 4,
+            "size": size,
+            "response_id": drawn.id,
+        },
+        {"text": "Ahoy.", "voice": "hum", "speed": 1.0, "response_id": spoken.id},
+    ]
+
+
+async def test_what_may_not_be_said_is_not_said_by_the_model_either(
+    database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
+) -> None:
+    policy = ContentPolicy(
+        moderator=ScriptedModerator(texts={"vile": {"hate": 1.0}}),
+        text_rules=ModerationRules.parse("hate=refuse:0.5"),
+        picture_rules=ModerationRules.parse("off"),
+    )
+    async with ingress(database, redis_url, tmp_path, accounts, ada, moderation=policy) as door:
+        door.generator.call = _calls("speech", '{"text":"vile"}')
+        tools = [{"type": "custom", "name": "speech"}]
+        body = {"model": MODEL, "input": "Speak.", "tools": tools}
+        answer = (await door.http.post("/v1/responses", json=body)).json()
+        [call] = [item for item in answer["output"] if item["type"] == "custom_tool_call"]
+        assert (answer["status"], call["status"]) == ("completed", "failed")
+        assert not door.voice.requests
+        assert (await door.http.get("/api/v1/assets")).json()["data"] == []

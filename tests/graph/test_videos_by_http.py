@@ -23,6 +23,7 @@ from serve.domain.records import Caller, JsonObject
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.pool import Database
 from tests.fixtures.ingress import FILMER, Ingress, ScriptedModerator, ingress
+from tests.fixtures.painting import one_colour
 
 # The SDK says that OpenAI's own service ends; ours goes on.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -155,8 +156,9 @@ async def test_wrong_wishes_are_refused_before_anything_begins(
 async def test_a_clip_that_shows_what_is_forbidden_is_not_kept(
     database: Database, redis_url: str, tmp_path: Path, accounts: Accounts, ada: Caller
 ) -> None:
+    moderator = ScriptedModerator(texts={"vile": {"hate": 1.0}}, pictures={"sexual": 1.0})
     policy = ContentPolicy(
-        moderator=ScriptedModerator(texts={"vile": {"hate": 1.0}}, pictures={"sexual": 1.0}),
+        moderator=moderator,
         text_rules=ModerationRules.parse("hate=refuse:0.5"),
         picture_rules=ModerationRules.parse("sexual=refuse:0.8"),
     )
@@ -166,6 +168,12 @@ async def test_a_clip_that_shows_what_is_forbidden_is_not_kept(
         job_id = (await door.http.post("/v1/videos", data={"prompt": "kind"})).json()["id"]
         [*_, last] = await _events(door, job_id)
         assert (last["type"], last["code"]) == ("job.failed", "content_policy_violation")
+        # Its second look is of the colour behind that of its seed.
+        moderator.the_picture = one_colour(16, 16, 8)
+        asked = await door.http.post("/v1/videos", data={"prompt": "kind", "seed": "7"})
+        [*_, last] = await _events(door, asked.json()["id"])
+        assert last["code"] == "content_policy_violation"
+        assert "video at 0:01" in last["message"]
         assert (await door.http.get("/api/v1/assets")).json()["data"] == []
 
 

@@ -45,8 +45,11 @@ class VideoJobs:
     async def run(self, context: JobContext) -> JsonObject:
         """See ``JobKind``. Raises ``ContentPolicyViolation``."""
         job = context.job
-        filmed, poster = await self._film(context, await self._request(context))
-        await self.policy.check_picture(poster, param="prompt")
+        filmed = await self._film(context, await self._request(context))
+        for look in filmed.looks:
+            await self.policy.check_picture(look.png, param="prompt", at_s=look.at_s)
+        await self._show(context, filmed.looks[0].png)
+        _report(context, FilmStep(step=filmed.steps, of_steps=filmed.steps), has_preview=True)
         media = SanitizedMedia(
             kind=MediaKind.VIDEO,
             mime_type="video/mp4",
@@ -79,19 +82,21 @@ class VideoJobs:
             checkpoint_key=checkpoint_key(context.job.id),
         )
 
-    async def _film(self, context: JobContext, request: FilmRequest) -> tuple[Filmed, bytes]:
-        """The clip and its first frame."""
-        shown = b""
+    async def _film(self, context: JobContext, request: FilmRequest) -> Filmed:
+        has_preview = False
         async with aclosing(self.generator.film(request)) as steps:
             async for step in steps:
                 if isinstance(step, Filmed):
-                    return step, shown
+                    return step
                 if step.png:
-                    shown = step.png
-                    key = preview_key(context.job.id)
-                    await self.objects.put(key, shown, mime_type="image/png")
-                _report(context, step, has_preview=bool(shown))
+                    await self.policy.check_picture(step.png, param="prompt")
+                    await self._show(context, step.png)
+                    has_preview = True
+                _report(context, step, has_preview=has_preview)
         raise EngineDead("the video generator stopped before it was done; try again")
+
+    async def _show(self, context: JobContext, png: bytes) -> None:
+        await self.objects.put(preview_key(context.job.id), png, mime_type="image/png")
 
 
 def _report(context: JobContext, step: FilmStep, *, has_preview: bool) -> None:

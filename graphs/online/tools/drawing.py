@@ -94,7 +94,7 @@ class Drawing:
                 width_px=painted.width_px,
                 height_px=painted.height_px,
             ),
-            making_of_picture(request, painted, parents=asked.media),
+            making_of_picture(request, painted, response_id=asked.response_id, parents=asked.media),
             filename="picture.png",
         )
         return Outcome(f"A picture of {prompt!r} is now shown to the user.", media.asset_id)

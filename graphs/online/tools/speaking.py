@@ -9,15 +9,14 @@ from graphs.online.tools.registry import Asked, Outcome
 from serve.domain.asks import Watch
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import InvalidRequest
-from serve.domain.media import Making
+from serve.domain.making import making_of_speech
 from serve.domain.messages import Progress, SpeechRequest, Stage, ToolSpec
+from serve.domain.moderation import ContentPolicy
 from serve.domain.ports import SpeechGenerator
-from serve.domain.voices import AudioFormat
+from serve.domain.voices import AudioFormat, choose_voice
 from serve.media.audio_writers import speech_of
 from serve.media.intake import MediaIntake
 from serve.protocol.server_tools import SPEECH
-
-_USUAL_VOICE: Final = "alloy"
 
 
 class Speaking:
@@ -36,26 +35,30 @@ class Speaking:
     makes_assets: Final = True
     node: Final = "SpeechGenerator"
 
-    def __init__(self, speech: SpeechGenerator, intake: MediaIntake, models: ServedModels) -> None:
+    def __init__(
+        self,
+        speech: SpeechGenerator,
+        intake: MediaIntake,
+        models: ServedModels,
+        policy: ContentPolicy,
+    ) -> None:
         self._speech = speech
         self._intake = intake
         self._models = models
+        self._policy = policy
 
     async def run(self, asked: Asked, watch: Watch) -> Outcome:
         """See ``ServerTool``."""
         text = asked.text("text")
-        model = self._models.choose("speech_generator", asked.options.get("model")).name
-        voice = asked.options.get("voice") or _USUAL_VOICE
-        pcm, rate_hz = await self._say(SpeechRequest(text=text, model=model, voice=voice), watch)
+        model = self._models.choose("speech_generator", asked.options.get("model"))
+        voice = choose_voice(model.voices, asked.options.get("voice", ""))
+        request = SpeechRequest(text=text, model=model.name, voice=voice.name)
+        await self._policy.check_text(text, param="text")
+        pcm, rate_hz = await self._say(request, watch)
         media = await self._intake.keep_made(
             asked.caller,
             await speech_of(AudioFormat.FLAC, pcm, rate_hz),
-            Making(
-                action="c2pa.created",
-                model=model,
-                recipe={"text": text, "voice": voice, "response_id": asked.response_id},
-                parents=asked.media,
-            ),
+            making_of_speech(request, response_id=asked.response_id, parents=asked.media),
             filename="speech.flac",
         )
         return Outcome(f"{text!r} is now said aloud to the user.", media.asset_id)

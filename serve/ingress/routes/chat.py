@@ -36,7 +36,8 @@ async def create(
         record = await wait_for_answer(run, request)
         completion = render_completion(record, _reason(record))
         text = completion["choices"][0]["message"]["content"]
-        sound = await unless_left(request, aloud.say_all(text)) if aloud and text else None
+        said = aloud.say_all(text, record.id) if aloud and text else None
+        sound = await unless_left(request, said) if said else None
         return JSONResponse(render_spoken_completion(completion, sound) if sound else completion)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = ChatChunks(run.record, include_usage=include_usage)
