@@ -84,3 +84,12 @@ async def test_without_the_server_it_is_unavailable() -> None:
     async with connect("redis://127.0.0.1:1") as client:
         with pytest.raises(StoreUnavailable):
             await RedisRateLimits(client).take("anybody", limit=1, window_s=1)
+
+
+async def test_a_crowd_waits_for_its_turn_instead_of_opening_a_connection_each(
+    limits: RedisRateLimits,
+) -> None:
+    decisions = await asyncio.gather(
+        *(limits.take(subject(), limit=5, window_s=100) for _ in range(1_000))
+    )
+    assert all(decision.allowed for decision in decisions)

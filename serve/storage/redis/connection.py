@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import hiredis
 from redis.asyncio import Connection, Redis
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _FIRST_BACKOFF_S = 0.02
 _LAST_BACKOFF_S = 0.2
+_MAX_AT_ONCE: Final = 32
+_TURN_TIMEOUT_S: Final = 5.0
 
 Rows = list[tuple[bytes, list[bytes]]]
 """Entries of a stream, unparsed: id, then field, value, field, value…"""
@@ -39,12 +41,31 @@ class _FastConnection(Connection):
         return [hiredis.pack_command((*words, *rest))]
 
 
+class _OrderlyRedis(Redis):
+    """Has commands wait their turn: each takes a connection, and a pool without any left fails.
+
+    A thousand streams that begin together must not need a thousand connections.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._turns = asyncio.Semaphore(_MAX_AT_ONCE)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with asyncio.timeout(_TURN_TIMEOUT_S):
+            await self._turns.acquire()
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        finally:
+            self._turns.release()
+
+
 def connect(url: str, *, answer_timeout_s: float = 5.0) -> Redis:
     """A client that connects on first use and answers in bytes.
 
     It never retries by itself: whether a lost command may be sent again depends on the command.
     """
-    client: Redis = Redis.from_url(
+    client: Redis = _OrderlyRedis.from_url(
         url,
         # A rediss:// URL overrides this with its own TLS connection.
         connection_class=_FastConnection,
