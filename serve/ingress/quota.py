@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -51,12 +53,15 @@ class LeasedRateLimits:
     """``domain.ports.RateLimits``.
 
     A caller in a hurry gets several requests counted at once, twice as many each time; others are
-    counted one by one. What is left of a lease counts as made: no limit is ever exceeded.
+    counted one by one. What is left of a lease counts as made: no limit is ever exceeded. Requests
+    that come together are counted together, and all of them refused together.
     """
 
     def __init__(self, shared: SharedRateLimits) -> None:
         self._shared = shared
         self._leases: dict[_Key, _Lease] = {}
+        self._asking: dict[_Key, asyncio.Task[RateDecision]] = {}
+        self._waiting: Counter[_Key] = Counter()
 
     def take_leased(self, subject: str, *, limit: int, window_s: int) -> LeasedDecision | None:
         """Count one request if a lease has one left."""
@@ -80,35 +85,55 @@ class LeasedRateLimits:
         """See ``RateLimits``."""
         if limit < _MIN_LEASED_LIMIT:
             return await self._shared.take(subject, limit=limit, window_s=window_s)
-        leased = self.take_leased(subject, limit=limit, window_s=window_s)
-        if leased is not None:
-            return leased
         key = (subject, limit, window_s)
-        size = self._next_size(key)
-        decision = await self._shared.take(subject, limit=limit, window_s=window_s, n_requests=size)
-        if not decision.allowed and size > 1:
-            # The last few of the allowance.
-            size = 1
-            decision = await self._shared.take(subject, limit=limit, window_s=window_s)
-        if not decision.allowed:
+        self._waiting[key] += 1
+        try:
+            while True:
+                leased = self.take_leased(subject, limit=limit, window_s=window_s)
+                if leased is not None:
+                    return leased
+                decision = await asyncio.shield(self._asked(key))
+                if not decision.allowed:
+                    return decision
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def _asked(self, key: _Key) -> asyncio.Task[RateDecision]:
+        """The one question about this count that is on its way."""
+        asking = self._asking.get(key)
+        if asking is None:
+            # A bare task: whoever asked first may leave, and others still wait for it.
+            asking = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key))
+            asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return asking
+
+    async def _ask(self, key: _Key) -> RateDecision:
+        subject, limit, window_s = key
+        try:
+            size = self._next_size(key)
+            decision = await self._shared.take(
+                subject, limit=limit, window_s=window_s, n_requests=size
+            )
+            if not decision.allowed and size > 1:
+                # The last few of the allowance.
+                size = 1
+                decision = await self._shared.take(subject, limit=limit, window_s=window_s)
+            # Out and in again, so that the order stays that of age.
             self._leases.pop(key, None)
+            if decision.allowed:
+                if len(self._leases) >= _MAX_LEASES:
+                    del self._leases[next(iter(self._leases))]
+                self._leases[key] = _Lease(size, size, time.monotonic(), decision)
             return decision
-        self._keep(key, _Lease(size, size, time.monotonic(), decision))
-        return self.take_leased(subject, limit=limit, window_s=window_s) or decision
+        finally:
+            del self._asking[key]
 
     def _next_size(self, key: _Key) -> int:
-        lease = self._leases.get(key)
-        if lease is None or time.monotonic() - lease.at_s > _IN_A_HURRY_S:
-            return 1
+        """As many as wait, or twice as many as last time, but no more than a lease may have."""
         _, limit, _ = key
-        return min(2 * lease.size, int(limit * _LARGEST_LEASE))
-
-    def _keep(self, key: _Key, lease: _Lease) -> None:
-        # Out and in again, so that the order stays that of age.
-        other = self._leases.pop(key, None)
-        if other is not None and lease.at_s - other.at_s < _IN_A_HURRY_S:
-            # Of several requests that found none left, each brought a lease.
-            lease.left += other.left
-        if len(self._leases) >= _MAX_LEASES:
-            del self._leases[next(iter(self._leases))]
-        self._leases[key] = lease
+        lease = self._leases.get(key)
+        is_in_a_hurry = lease is not None and time.monotonic() - lease.at_s <= _IN_A_HURRY_S
+        wanted = max(self._waiting[key], 2 * lease.size if lease and is_in_a_hurry else 1)
+        return min(wanted, int(limit * _LARGEST_LEASE))

@@ -63,6 +63,41 @@ async def test_requests_at_once_use_up_every_lease_they_brought() -> None:
     assert shared.left == 6000 - made - leased
 
 
+async def test_a_crowd_is_counted_together_and_hoards_nothing() -> None:
+    shared = _Count(10_000)
+    processes = [LeasedRateLimits(shared), LeasedRateLimits(shared)]
+    for _ in range(4):
+        decisions = await asyncio.gather(
+            *(processes[at % 2].take("a", limit=10_000, window_s=60) for at in range(1_000))
+        )
+        assert all(decision.allowed for decision in decisions)
+    assert shared.n_trips < 60
+    # At most one lease of each process is unused.
+    assert shared.left >= 10_000 - 4_000 - 2 * 10_000 // 60
+
+
+async def test_a_crowd_is_refused_together() -> None:
+    shared = _Count(700)
+    limits = LeasedRateLimits(shared)
+    decisions = await asyncio.gather(
+        *(limits.take("a", limit=6_000, window_s=60) for _ in range(1_000))
+    )
+    assert sum(decision.allowed for decision in decisions) == 700
+    asked = shared.n_trips
+    again = await asyncio.gather(*(limits.take("a", limit=6_000, window_s=60) for _ in range(500)))
+    assert not any(decision.allowed for decision in again)
+    assert shared.n_trips <= asked + 2
+
+
+async def test_who_asked_first_may_leave_without_harm_to_the_others() -> None:
+    limits = LeasedRateLimits(_Count(6_000))
+    first = asyncio.get_running_loop().create_task(limits.take("a", limit=6_000, window_s=60))
+    other = asyncio.get_running_loop().create_task(limits.take("a", limit=6_000, window_s=60))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await other).allowed
+
+
 async def test_small_limits_are_counted_one_by_one() -> None:
     shared = _Count(10)
     limits = LeasedRateLimits(shared)
