@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from serve.domain.ports import RateDecision
 
@@ -16,6 +16,8 @@ _MIN_LEASED_LIMIT: Final = 600
 _LARGEST_LEASE: Final = 1 / 60
 _IN_A_HURRY_S: Final = 1.0
 _MAX_LEASES: Final = 10_000
+
+T = TypeVar("T")
 
 _Key = tuple[str, int, int]
 
@@ -49,17 +51,34 @@ class _Lease:
     shared: RateDecision
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """No request is allowed before ``until_s``."""
+
+    until_s: float
+    limit: int
+
+    def decision(self) -> LeasedDecision | None:
+        """The same again, while it holds."""
+        wait_s = self.until_s - time.monotonic()
+        if wait_s <= 0:
+            return None
+        return LeasedDecision(allowed=False, limit=self.limit, remaining=0, reset_after_s=wait_s)
+
+
 class LeasedRateLimits:
     """``domain.ports.RateLimits``.
 
     A caller in a hurry gets several requests counted at once, twice as many each time; others are
     counted one by one. What is left of a lease counts as made: no limit is ever exceeded. Requests
-    that come together are counted together, and all of them refused together.
+    that come together are counted together, and all of them refused together; until the next one
+    would be allowed, nobody is asked about more of them.
     """
 
     def __init__(self, shared: SharedRateLimits) -> None:
         self._shared = shared
         self._leases: dict[_Key, _Lease] = {}
+        self._refusals: dict[_Key, _Refusal] = {}
         self._asking: dict[_Key, asyncio.Task[RateDecision]] = {}
         self._waiting: Counter[_Key] = Counter()
 
@@ -92,6 +111,8 @@ class LeasedRateLimits:
                 leased = self.take_leased(subject, limit=limit, window_s=window_s)
                 if leased is not None:
                     return leased
+                if (refusal := self._refusals.get(key)) and (again := refusal.decision()):
+                    return again
                 decision = await asyncio.shield(self._asked(key))
                 if not decision.allowed:
                     return decision
@@ -111,6 +132,7 @@ class LeasedRateLimits:
 
     async def _ask(self, key: _Key) -> RateDecision:
         subject, limit, window_s = key
+        asked_at_s = time.monotonic()
         try:
             size = self._next_size(key)
             decision = await self._shared.take(
@@ -120,12 +142,13 @@ class LeasedRateLimits:
                 # The last few of the allowance.
                 size = 1
                 decision = await self._shared.take(subject, limit=limit, window_s=window_s)
-            # Out and in again, so that the order stays that of age.
             self._leases.pop(key, None)
+            self._refusals.pop(key, None)
             if decision.allowed:
-                if len(self._leases) >= _MAX_LEASES:
-                    del self._leases[next(iter(self._leases))]
-                self._leases[key] = _Lease(size, size, time.monotonic(), decision)
+                _keep(self._leases, key, _Lease(size, size, time.monotonic(), decision))
+            else:
+                until_s = asked_at_s + decision.reset_after_s
+                _keep(self._refusals, key, _Refusal(until_s, limit))
             return decision
         finally:
             del self._asking[key]
@@ -137,3 +160,10 @@ class LeasedRateLimits:
         is_in_a_hurry = lease is not None and time.monotonic() - lease.at_s <= _IN_A_HURRY_S
         wanted = max(self._waiting[key], 2 * lease.size if lease and is_in_a_hurry else 1)
         return min(wanted, int(limit * _LARGEST_LEASE))
+
+
+def _keep(kept: dict[_Key, T], key: _Key, what: T) -> None:
+    """As the newest; the oldest goes when there are too many."""
+    if len(kept) >= _MAX_LEASES:
+        del kept[next(iter(kept))]
+    kept[key] = what

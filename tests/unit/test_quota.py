@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -87,6 +88,30 @@ async def test_a_crowd_is_refused_together() -> None:
     again = await asyncio.gather(*(limits.take("a", limit=6_000, window_s=60) for _ in range(500)))
     assert not any(decision.allowed for decision in again)
     assert shared.n_trips <= asked + 2
+
+
+async def test_nobody_is_asked_again_before_a_request_would_be_allowed() -> None:
+    shared = _Count(600)
+    limits = LeasedRateLimits(shared)
+    while (refused := await limits.take("a", limit=600, window_s=60)).allowed:
+        pass
+    asked = shared.n_trips
+    again = await limits.take("a", limit=600, window_s=60)
+    assert not again.allowed
+    assert 0 < again.reset_after_s <= refused.reset_after_s
+    assert shared.n_trips == asked
+    assert not (await limits.take("b", limit=600, window_s=60)).allowed
+    assert shared.n_trips > asked
+
+
+async def test_a_refusal_ends_when_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.monotonic()
+    shared = _Count(0)
+    limits = LeasedRateLimits(shared)
+    refused = await limits.take("a", limit=600, window_s=60)
+    shared.left = 600
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + refused.reset_after_s + 60)
+    assert (await limits.take("a", limit=600, window_s=60)).allowed
 
 
 async def test_who_asked_first_may_leave_without_harm_to_the_others() -> None:
