@@ -2,23 +2,32 @@
 
 Spoken to over its HTTP interface (v2) directly: the client package would cost every ingress
 37 MB and 2.4 s of imports for the five calls below, and brings telemetry and embedding functions
-that we would have to turn off.
+that we would have to turn off. By urllib3 in threads, because Ray has it loaded anyway
+(docs/adr/0016).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Self, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Final, Self, TypeVar
 
-import httpx
+import orjson
+import urllib3
 from pydantic import BaseModel, ValidationError
+from urllib3.exceptions import HTTPError
 
 from serve.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 
 _COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 _MAX_CACHED_IDS = 10_000
+# Threads of their own: while the server stands still, nobody else should wait for one.
+_MAX_AT_ONCE: Final = 8
 _ASSET = "asset"
+_HEADERS: Final = {"content-type": "application/json"}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -43,12 +52,17 @@ class ChromaVectorIndex:
 
     def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
         """Connects when first needed. Call ``aclose``, or use it as a context manager."""
-        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
+        self._url = url.rstrip("/")
+        self._client = urllib3.PoolManager(
+            maxsize=_MAX_AT_ONCE, timeout=timeout_s, retries=False, headers=_HEADERS
+        )
+        self._threads = ThreadPoolExecutor(_MAX_AT_ONCE, thread_name_prefix="chroma")
         self._ids: dict[str, str] = {}
 
     async def aclose(self) -> None:
-        """Drop the connections."""
-        await self._client.aclose()
+        """Drop the connections; whoever still waits for an answer gets none."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,21 +149,27 @@ class ChromaVectorIndex:
         return await self._request("POST", f"{_COLLECTIONS}/{path}", body)
 
     async def _request(self, method: str, path: str, body: object = None) -> bytes:
+        content = None if body is None else orjson.dumps(body)
+        loop = asyncio.get_running_loop()
         try:
-            response = await self._client.request(method, path, json=body)
-        except httpx.HTTPError as exc:
+            response = await loop.run_in_executor(
+                self._threads,
+                lambda: self._client.request(method, self._url + path, body=content),
+            )
+        except HTTPError as exc:
             raise StoreUnavailable(
                 "the vector index does not answer; try again", reason=type(exc).__name__
             ) from exc
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if response.status == HTTPStatus.NOT_FOUND:
             raise NotFound("no such collection")
-        if response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY):
-            raise InvalidRequest("the vector index refused this vector", detail=response.text[:200])
-        if response.is_error:
+        if response.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
+            detail = response.data[:200].decode(errors="replace")
+            raise InvalidRequest("the vector index refused this vector", detail=detail)
+        if response.status >= HTTPStatus.BAD_REQUEST:
             raise StoreUnavailable(
-                "the vector index does not answer; try again", status=response.status_code
+                "the vector index does not answer; try again", status=response.status
             )
-        return response.content
+        return response.data
 
 
 def _parsed(model: type[M], content: bytes) -> M:
