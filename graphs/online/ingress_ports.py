@@ -70,15 +70,13 @@ from serve.ingress.app import create_app
 from serve.ingress.context import IngressLimits, IngressPorts
 from serve.ingress.credentials import Credentials
 from serve.ingress.quota import LeasedRateLimits
-from serve.media.fetcher import GuardedFetcher
 from serve.media.intake import MediaIntake
+from serve.media.late_fetcher import LateFetcher
 from serve.media.pages import PageReader
 from serve.media.provenance import C2paProvenance
 from serve.media.sanitizer import SandboxedSanitizer
-from serve.media.signing_key import signing_identity
+from serve.media.signing_key import SigningIdentity, make_elsewhere, signing_identity
 from serve.observability.processes import this_process
-from serve.registry.catalog import catalog
-from serve.registry.specs import Role
 from serve.storage.chroma import ChromaVectorIndex
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.assets import PostgresAssets
@@ -197,10 +195,8 @@ class _Ports:
             index = await stack.enter_async_context(ChromaVectorIndex(settings.chroma_url))
             sanitizer = await stack.enter_async_context(SandboxedSanitizer(limits))
             pages = await stack.enter_async_context(PageReader())
-            fetcher = await stack.enter_async_context(GuardedFetcher(max_bytes=limits.max_bytes))
-            identity = await asyncio.to_thread(
-                signing_identity, settings.provenance_key, settings.provenance_certificates
-            )
+            fetcher = await stack.enter_async_context(LateFetcher(max_bytes=limits.max_bytes))
+            identity = await asyncio.to_thread(_identity, settings)
             provenance = await stack.enter_async_context(
                 C2paProvenance(identity, tells_recipe=settings.provenance_recipe)
             )
@@ -336,10 +332,18 @@ class _Ports:
             )
 
 
+def _identity(settings: Settings) -> SigningIdentity:
+    files = settings.provenance_key, settings.provenance_certificates
+    make_elsewhere(*files)
+    return signing_identity(*files)
+
+
 def _voice_model(settings: Settings, models: ServedModels) -> Path:
     """What hears whether somebody speaks lies beside the audio encoder's other models."""
     # Only who talks live needs it, and it imports much.
     from deployments.loading import model_dir
+    from serve.registry.catalog import catalog
+    from serve.registry.specs import Role
 
     name = models.choose("audio_encoder", None).name
     spec = catalog(settings.profile).get(name, Role.AUDIO_ENCODER)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import Final
 
-import PIL.Image
-
 # In base64, less than a fifth of what the journal keeps in one row.
 MAX_PREVIEW_BYTES: Final = 32 * 1024
 _PREVIEW_QUALITY: Final = 75
+
+# Pillow is loaded by the first picture that needs it, not at the start of every ingress.
 
 
 def rewritten(png: bytes, form: str, *, quality: int) -> tuple[str, bytes]:
@@ -19,6 +19,8 @@ def rewritten(png: bytes, form: str, *, quality: int) -> tuple[str, bytes]:
     """
     if form == "png":
         return "image/png", png
+    import PIL.Image
+
     written = io.BytesIO()
     with PIL.Image.open(io.BytesIO(png)) as picture:
         picture.convert("RGB").save(written, form.upper(), quality=max(1, quality))
@@ -30,6 +32,8 @@ def small_preview(png: bytes) -> bytes:
 
     Noise does not compress: the first previews of a picture are the smallest.
     """
+    import PIL.Image
+
     with PIL.Image.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
     while True:

@@ -1,10 +1,15 @@
-"""The key that signs what is made here, and the certificates by which others check it."""
+"""The key that signs what is made here, and the certificates by which others check it.
+
+``python -m serve.media.signing_key KEY CHAIN`` makes both files unless they are there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +55,21 @@ def signing_identity(key_path: Path, chain_path: Path) -> SigningIdentity:
     return SigningIdentity(
         private_key=key_path.read_text(encoding="ascii"),
         chain=chain_path.read_text(encoding="ascii"),
+    )
+
+
+def make_elsewhere(key_path: Path, chain_path: Path) -> None:
+    """Make both files in a process of its own, unless they are there: it takes 5 MB for good.
+
+    Blocks: call it in a thread.
+    """
+    if key_path.exists():
+        return
+    subprocess.run(
+        [sys.executable, "-s", "-P", "-m", __name__, str(key_path), str(chain_path)],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        # What could not be made is told by whoever reads it.
+        check=False,
     )
 
 
@@ -145,3 +165,7 @@ def _write(path: Path, text: str, mode: int) -> None:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
     draft.replace(path)
+
+
+if __name__ == "__main__":
+    signing_identity(*map(Path, sys.argv[1:]))

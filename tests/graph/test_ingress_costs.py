@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,19 @@ from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
 from tests.fixtures.ingress import Ingress, ingress
 from tests.fixtures.scripted import MODEL
+from tests.fixtures.scripts import told_by
+
+# What every ingress needs for its first answer and Ray Serve does not load by itself. Each costs
+# memory in each of them for good: what few requests need is imported when one needs it.
+_PACKAGES = {
+    *("serve", "graphs", "deployments"),
+    *("asyncpg", "redis", "hiredis", "prometheus_client", "blake3", "httptools", "websockets"),
+    # Hash passwords.
+    *("argon2", "_argon2_cffi_bindings", "_cffi_backend"),
+    # Ray Serve has them; these are more modules of theirs. cryptography's version alone.
+    *("cryptography", "numpy", "opentelemetry", "pydantic", "ray", "starlette", "uvicorn"),
+}
+_MOST_MODULES = 440
 
 _PER_REQUEST = ("x-request-id", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
 
@@ -99,3 +113,11 @@ async def test_every_reply_has_its_headers_once(served: Ingress) -> None:
     page = await served.http.get("/metrics")
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
     assert (await served.http.get("/-/healthz")).text == "success"
+
+
+def test_an_ingress_has_loaded_nothing_that_only_some_requests_need() -> None:
+    told = told_by("tests.graph.started_ingress")
+    assert told["status"] == 200
+    packages = {name.partition(".")[0] for name in told["loaded"]}
+    assert packages - sys.stdlib_module_names <= _PACKAGES
+    assert len(told["loaded"]) <= _MOST_MODULES

@@ -19,7 +19,7 @@ from serve.domain.errors import BrokenMedia, UnsupportedMedia
 from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
 from serve.domain.records import Caller
 from serve.media.provenance import C2paProvenance
-from serve.media.signing_key import SigningIdentity, signing_identity
+from serve.media.signing_key import SigningIdentity, make_elsewhere, signing_identity
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
 from tests.fixtures.honest_media import film, picture, recording
@@ -213,6 +213,19 @@ async def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> No
     chain.unlink()
     with pytest.raises(FileNotFoundError):
         signing_identity(key, chain)
+
+
+async def test_a_key_made_in_a_process_of_its_own_is_the_key(tmp_path: Path) -> None:
+    files = tmp_path / "keys" / "a.key", tmp_path / "keys" / "a.pem"
+    await asyncio.gather(*(asyncio.to_thread(make_elsewhere, *files) for _ in range(2)))
+    made = [path.read_text() for path in files]
+    make_elsewhere(*files)
+    found = signing_identity(*files)
+    assert [found.private_key, found.chain] == made
+    files[0].unlink()
+    make_elsewhere(*files)
+    with pytest.raises(FileNotFoundError):
+        signing_identity(*files)
 
 
 # --- through the door -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from serve.domain.errors import InvalidRequest, MediaTooLarge
 from serve.media.addresses import is_public
 from serve.media.fetcher import GuardedFetcher
+from serve.media.late_fetcher import LateFetcher
 
 
 @pytest.mark.parametrize(
@@ -274,3 +275,13 @@ async def test_nobody_there_is_refused() -> None:
     ) as fetcher:
         with pytest.raises(InvalidRequest, match="could not be fetched"):
             await fetcher.fetch("http://gone.example:1/")
+
+
+async def test_a_fetcher_that_is_made_late_guards_as_well() -> None:
+    async with LateFetcher(max_bytes=10) as fetcher:
+        both = await asyncio.gather(
+            fetcher.fetch("https://127.0.0.1/a"),
+            fetcher.fetch("http://example.com/a"),
+            return_exceptions=True,
+        )
+    assert [type(refused) for refused in both] == [InvalidRequest, InvalidRequest]
