@@ -93,4 +93,9 @@ def reply_headers(scope: Scope) -> list[Header]:
     return headers
 
 
-Ports = Annotated[IngressPorts, Depends(get_ports)]
+async def _get_ports(connection: HTTPConnection) -> IngressPorts:
+    """``get_ports`` as a dependency: FastAPI would send a plain function to another thread."""
+    return get_ports(connection)
+
+
+Ports = Annotated[IngressPorts, Depends(_get_ports)]
