@@ -86,27 +86,31 @@ class PostgresResponses:
         deleted meanwhile stays so.
         """
         owner_id, response_id = record.owner_id, record.id
+        final = (
+            owner_id,
+            response_id,
+            record.status,
+            _items_to_json(record.output_items),
+            record.completed_at,
+            record.usage.input_tokens,
+            record.usage.cached_tokens,
+            record.usage.output_tokens,
+            record.error_code,
+            record.error_message,
+            record.incomplete_reason,
+            log_to_json(record.log),
+            [span_to_json(span) for span in record.trace],
+        )
+        is_alone = record.conversation_id is None and record.stored
+        # One statement is a transaction already, and two round trips less.
+        if is_alone and await self._database.row(self._sql["settle_response"], *final):
+            return record
         async with self._database.transaction() as connection:
             if record.conversation_id is not None:
                 await connection.execute(
                     self._sql["hold_conversation"], owner_id, record.conversation_id
                 )
-            stored = await connection.fetchval(
-                self._sql["settle_response"],
-                owner_id,
-                response_id,
-                record.status,
-                _items_to_json(record.output_items),
-                record.completed_at,
-                record.usage.input_tokens,
-                record.usage.cached_tokens,
-                record.usage.output_tokens,
-                record.error_code,
-                record.error_message,
-                record.incomplete_reason,
-                log_to_json(record.log),
-                [span_to_json(span) for span in record.trace],
-            )
+            stored = await connection.fetchval(self._sql["settle_response"], *final)
             if stored is None:
                 row = await connection.fetchrow(self._sql["response"], owner_id, response_id)
                 return record if row is None else _record(row)
