@@ -200,6 +200,27 @@ async def test_large_appends_are_cut_into_rows_of_bounded_size(
     assert all(len(row[b"r"]) <= 256 * 1024 for _, row in rows)
 
 
+async def test_what_many_append_at_once_shares_rows_and_one_that_fails_or_leaves_disturbs_nobody(
+    journal: Journal, redis_url: str
+) -> None:
+    ids = [new_id() for _ in range(50)]
+    unwritable = Wrote(new_id(), 1, 0, (TextDelta("half a pair: \ud83d", ()),))
+    async with Redis.from_url(redis_url) as probe:
+        n_rows = await probe.xlen("pm:journal")
+    appends = [asyncio.ensure_future(journal.append([end(each)])) for each in ids]
+    refused = asyncio.ensure_future(journal.append([unwritable]))
+    await asyncio.sleep(0)
+    appends[-1].cancel()
+    results = await asyncio.gather(*appends, refused, return_exceptions=True)
+    assert results[:-2] == [None] * 49
+    assert isinstance(results[-2], asyncio.CancelledError)
+    assert isinstance(results[-1], TypeError)
+    async with Redis.from_url(redis_url) as probe:
+        assert await probe.xlen("pm:journal") - n_rows <= 2
+    for each in ids[:-1]:
+        assert await followed(journal, each) == entries(END)
+
+
 # --- the past -----------------------------------------------------------------------------------
 
 

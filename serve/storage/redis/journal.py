@@ -18,13 +18,11 @@ from serve.domain.journal import JournalRecord, Wrote
 from serve.domain.messages import LogEntry
 from serve.domain.ports import LiveResponse
 from serve.storage.codec import encode_records
+from serve.storage.redis.appends import JOURNAL_KEY, MAX_ROW_BYTES, GroupedAppends
 from serve.storage.redis.checkpoints import checkpoint_fields, checkpoint_key
-from serve.storage.redis.connection import patiently, redis_errors
-from serve.storage.redis.reading import JOURNAL_KEY, JournalReader
+from serve.storage.redis.connection import redis_errors
+from serve.storage.redis.reading import JournalReader
 
-_FIELD = b"r"
-# Keeps one answer of the server, and the pause it costs a reader, small.
-_MAX_ROW_BYTES = 256 * 1024
 # A checkpoint nobody drops is forgotten this long after it was last written.
 _CHECKPOINT_TTL_S = 3600
 # Trimming costs a round trip; rows a little too old cost nothing.
@@ -45,7 +43,7 @@ class RedisJournal:
         """Rows are kept for ``retention_s`` by the server's clock."""
         self._commands = commands
         self._reader = reader
-        self._patience_s = patience_s
+        self._appends = GroupedAppends(commands, patience_s=patience_s)
         self._retention_s = retention_s
         self._process_id = uuid.uuid4().hex
         self._trimmed_at = time.monotonic()
@@ -54,24 +52,7 @@ class RedisJournal:
         """See ``Journal``. Two appends are in order only when the first one has returned."""
         if not records:
             return
-        rows = encoded_rows(records)
-        if len(rows) == 1:
-
-            async def attempt() -> bytes:
-                row_id: bytes = await self._commands.execute_command(  # type: ignore[no-untyped-call]
-                    "XADD", JOURNAL_KEY, "*", _FIELD, rows[0]
-                )
-                return row_id
-        else:
-
-            async def attempt() -> bytes:
-                async with self._commands.pipeline(transaction=False) as pipe:
-                    for row in rows:
-                        pipe.execute_command("XADD", JOURNAL_KEY, "*", _FIELD, row)
-                    row_ids: list[bytes] = await pipe.execute()
-                    return row_ids[-1]
-
-        last_id = await patiently(attempt, self._patience_s)
+        last_id = await self._appends.append(encoded_rows(records))
         if self._is_time_to_trim():
             milliseconds, _, _ = last_id.partition(b"-")
             await self._trim(int(milliseconds), _UNSUPERVISED_RETENTIONS * self._retention_s)
@@ -123,14 +104,19 @@ class RedisJournal:
             await self._trim(position[0], self._retention_s)
 
     async def forget(self, response_id: str, after_s: int) -> None:
-        """See ``Journal``."""
-        with redis_errors():
-            await self._commands.expire(checkpoint_key(response_id), after_s)
+        """See ``Journal``. Short answers are over before they have a checkpoint."""
+        if self._reader.has_checkpoint(response_id):
+            with redis_errors():
+                await self._commands.expire(checkpoint_key(response_id), after_s)
 
     async def ping(self) -> None:
         """See ``Journal``."""
         with redis_errors():
             await self._commands.ping()
+
+    async def stop(self) -> None:
+        """Append no more; what is under way may be carried out or not."""
+        await self._appends.stop()
 
     def _is_time_to_trim(self) -> bool:
         now_s = time.monotonic()
@@ -149,7 +135,7 @@ class RedisJournal:
 def encoded_rows(records: Sequence[JournalRecord]) -> list[bytes]:
     """The records as JSON, in as many pieces as keep each of them small."""
     encoded = encode_records(records)
-    if len(encoded) <= _MAX_ROW_BYTES:
+    if len(encoded) <= MAX_ROW_BYTES:
         return [encoded]
     match records:
         case [Wrote(events=events) as only] if len(events) > 1:

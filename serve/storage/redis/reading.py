@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from serve.domain.errors import StoreUnavailable
 from serve.storage.codec import JsonArray
+from serve.storage.redis.appends import JOURNAL_KEY
 from serve.storage.redis.checkpoints import Checkpoint, checkpoint_key, read_checkpoint
 from serve.storage.redis.connection import Rows, end_task, leave_unparsed, patiently
 from serve.storage.redis.followed import Followed, Sightings
@@ -19,7 +20,6 @@ from serve.storage.redis.tail import BEGINNING, Position, StreamTail, id_of, pos
 
 _log = logging.getLogger(__name__)
 
-JOURNAL_KEY = "pm:journal"
 _ROWS_PER_READ = 100
 
 
@@ -58,6 +58,11 @@ class JournalReader:
         """The response, if it is open here, with all records up to ``position`` folded."""
         response = self._responses.get(response_id)
         return response if response is not None and response.is_level else None
+
+    def has_checkpoint(self, response_id: str) -> bool:
+        """Whether there may be one, as far as who has the response open knows."""
+        response = self._responses.get(response_id)
+        return response is None or response.n_kept > 0
 
     @asynccontextmanager
     async def following(self, response_id: str, *, is_new: bool) -> AsyncIterator[Followed]:

@@ -79,6 +79,7 @@ class RedisStreams:
         """Stop reading and drop the connections. Followers get ``StoreUnavailable``."""
         await self._tail.stop()
         await self._reader.stop()
+        await self.journal.stop()
         await self._group.__aexit__(None, None, None)
         await self._blocking.aclose()
         await self._commands.aclose()
