@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 import hiredis
-from redis.asyncio import Connection, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,10 +20,10 @@ from serve.domain.errors import StoreUnavailable
 
 T = TypeVar("T")
 
+# Whoever finds all of them in use waits: the plain pool would refuse, or open hundreds at once.
+_MAX_CONNECTIONS = 16
 _FIRST_BACKOFF_S = 0.02
 _LAST_BACKOFF_S = 0.2
-_MAX_AT_ONCE: Final = 32
-_TURN_TIMEOUT_S: Final = 5.0
 
 Rows = list[tuple[bytes, list[bytes]]]
 """Entries of a stream, unparsed: id, then field, value, field, value…"""
@@ -41,40 +41,24 @@ class _FastConnection(Connection):
         return [hiredis.pack_command((*words, *rest))]
 
 
-class _OrderlyRedis(Redis):
-    """Has commands wait their turn: each takes a connection, and a pool without any left fails.
-
-    A thousand streams that begin together must not need a thousand connections.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._turns = asyncio.Semaphore(_MAX_AT_ONCE)
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with asyncio.timeout(_TURN_TIMEOUT_S):
-            await self._turns.acquire()
-        try:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        finally:
-            self._turns.release()
-
-
 def connect(url: str, *, answer_timeout_s: float = 5.0) -> Redis:
     """A client that connects on first use and answers in bytes.
 
     It never retries by itself: whether a lost command may be sent again depends on the command.
     """
-    client: Redis = _OrderlyRedis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
         # A rediss:// URL overrides this with its own TLS connection.
         connection_class=_FastConnection,
+        max_connections=_MAX_CONNECTIONS,
+        timeout=answer_timeout_s,
         protocol=2,
         socket_connect_timeout=5.0,
         socket_timeout=answer_timeout_s,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
     )
+    client: Redis = Redis.from_pool(pool)
     return client
 
 
