@@ -153,17 +153,24 @@ class ResponseEvents:
         but the first few amount to.
         """
         opened = self._open
-        if opened is None or opened.call is not None:
+        if opened is None or not self.skip_text(text):
             return None
-        opened.text.append(text)
-        number = self._next_number
-        self._next_number = number + 1
+        number = self._next_number - 1
         return number, b'{"type":"%b","sequence_number":%d,%b%b,"logprobs":[]}' % (
             _TEXT_TYPE,
             number,
             opened.text_head,
             orjson.dumps(text),
         )
+
+    def skip_text(self, text: str) -> bool:
+        """As ``apply_text``, for who does not want the event. False: ``apply`` has to do it."""
+        opened = self._open
+        if opened is None or opened.call is not None:
+            return False
+        opened.text.append(text)
+        self._next_number += 1
+        return True
 
     @property
     def last_number(self) -> int:
@@ -380,6 +387,8 @@ def settled_record(record: ResponseRecord, events: Iterable[LogEvent]) -> Respon
     """The final record that a complete log amounts to."""
     fold = ResponseEvents(record)
     for event in events:
+        if type(event) is TextDelta and fold.skip_text(event.text):
+            continue
         for _ in fold.apply(event):
             pass
     return fold.record
