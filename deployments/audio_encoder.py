@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.hearing.listening import Listening
+from deployments.hearing.pausing import paused, resumed
 from deployments.hearing.recording import as_samples
 from deployments.hearing.sounds import SoundTagger
 from deployments.hearing.transcriber import Transcriber
@@ -21,7 +22,14 @@ from deployments.loading import model_dir
 from deployments.sentences import SentenceModel
 from serve.domain.errors import EngineDead
 from serve.domain.media import MediaRef
-from serve.domain.messages import AudioPerception, Heard, Transcript, TranscriptionOptions
+from serve.domain.messages import (
+    AudioPerception,
+    Heard,
+    PartHeard,
+    SoundPart,
+    Transcript,
+    TranscriptionOptions,
+)
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -73,14 +81,7 @@ class AudioEncoderReplica:
             InvalidRequest: The model does not know the language asked for.
         """
         self._transcriber.check(options)
-        listening = Listening(
-            voices=self._voices,
-            sounds=self._sounds,
-            transcriber=self._transcriber,
-            sentences=self._sentences,
-            options=options,
-            duration_s=media.duration_s,
-        )
+        listening = self._listening(options, media.duration_s)
         loop = asyncio.get_running_loop()
         with await self._spooled(media) as recording:
             steps = listening.hear(recording)
@@ -103,6 +104,39 @@ class AudioEncoderReplica:
                 if isinstance(step, AudioPerception):
                     return step
         raise EngineDead("the encoder stopped before it was done; try again")
+
+    async def hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
+        """See ``AudioEncoder``: nothing stays here between two parts.
+
+        Raises:
+            InvalidRequest: The model does not know the language asked for.
+        """
+        self._transcriber.check(options)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._hear_on, part, options)
+
+    def _hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
+        models: dict[str, object] = {
+            "voices": self._voices,
+            "sounds": self._sounds,
+            "transcriber": self._transcriber,
+            "sentences": self._sentences,
+        }
+        listening = resumed(part.so_far, models) if part.so_far else self._listening(options, None)
+        steps = list(listening.hear_part(np.frombuffer(part.pcm, "<i2")))
+        if part.is_last:
+            return PartHeard(steps=(*steps, *listening.finish()), so_far=b"")
+        return PartHeard(steps=tuple(steps), so_far=paused(listening, models))
+
+    def _listening(self, options: TranscriptionOptions, duration_s: float | None) -> Listening:
+        return Listening(
+            voices=self._voices,
+            sounds=self._sounds,
+            transcriber=self._transcriber,
+            sentences=self._sentences,
+            options=options,
+            duration_s=duration_s,
+        )
 
     async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
         """Write down one turn of a conversation, given as ``UtteranceTranscriber`` says.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import BinaryIO
 
 from serve.config.settings import Settings
 from serve.domain.journal import JournalRecord, Notice
@@ -59,6 +60,10 @@ class ReplicaObjects:
     async def put(self, key: str, content: bytes, *, mime_type: str) -> None:
         """See ``ObjectStore``."""
         await (await self._opened()).put(key, content, mime_type=mime_type)
+
+    async def put_file(self, key: str, file: BinaryIO, *, mime_type: str) -> None:
+        """See ``ObjectStore``."""
+        await (await self._opened()).put_file(key, file, mime_type=mime_type)
 
     async def get(self, key: str) -> bytes:
         """See ``ObjectStore``."""

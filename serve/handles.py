@@ -33,7 +33,9 @@ from serve.domain.messages import (
     Painted,
     PaintRequest,
     PaintStep,
+    PartHeard,
     Progress,
+    SoundPart,
     SpeechRequest,
     SpokenSentence,
     TextBatch,
@@ -187,6 +189,11 @@ class AudioEncoderClient(_NodeClient):
                 if isinstance(step, AudioPerception):
                     return step
         raise EngineDead(f"the {self._node} stopped before it was done; try again")
+
+    async def hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
+        """Listen to the next part of a recording."""
+        answer: PartHeard = await self._call(self._handle.hear_on.remote(part, options))
+        return answer
 
     async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
         """Write down one turn of a conversation; also ``domain.ports.UtteranceTranscriber``."""

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.checkpoints",
     "tests.fixtures.database",
     "tests.fixtures.encoders",
+    "tests.fixtures.hearing",
     "tests.fixtures.models",
     "tests.fixtures.running",
     "tests.fixtures.browsing",

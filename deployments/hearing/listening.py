@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from deployments.hearing.recording import SAMPLE_RATE_HZ, as_samples, decode_recording
+from deployments.hearing.recording import SAMPLE_RATE_HZ, Pcm, as_samples, decode_recording
 from deployments.hearing.speech import SpeechWindows, Window
 from serve.domain.messages import (
     AudioPerception,
@@ -50,6 +50,8 @@ class Listening:
         self._language_probability = 0.0
         self._segments: list[TranscriptSegment] = []
         self._speech_s = 0.0
+        self._n_samples = 0
+        self._encode_s = 0.0
 
     def hear(self, recording: BinaryIO) -> Generator[Heard, None, None]:
         """Segments as soon as they are written down, progress, and the perception last.
@@ -57,18 +59,28 @@ class Listening:
         Raises:
             BrokenMedia: The recording cannot be decoded or holds no sound.
         """
-        started_s = time.perf_counter()
-        n_samples = 0
         for pcm in decode_recording(recording):
-            n_samples += len(pcm)
-            self._sounds.hear(as_samples(pcm))
-            for window in self._windows.hear(pcm):
-                yield from self._write_down(window)
-            yield self._progress(n_samples)
+            yield from self.hear_part(pcm)
+        yield from self.finish()
+
+    def hear_part(self, pcm: Pcm) -> Iterator[Heard]:
+        """The next sound: what can be written down with it, and progress."""
+        started_s = time.perf_counter()
+        self._n_samples += len(pcm)
+        self._sounds.hear(as_samples(pcm))
+        for window in self._windows.hear(pcm):
+            yield from self._write_down(window)
+        self._encode_s += time.perf_counter() - started_s
+        yield self._progress()
+
+    def finish(self) -> Iterator[Heard]:
+        """The sound has ended: what is left to be written down, and the perception."""
+        started_s = time.perf_counter()
         for window in self._windows.finish():
             yield from self._write_down(window)
         self._sounds.finish()
-        yield self._perception(n_samples, time.perf_counter() - started_s)
+        self._encode_s += time.perf_counter() - started_s
+        yield self._perception()
 
     def _write_down(self, window: Window) -> Iterator[TranscriptSegment]:
         heard = self._transcriber.transcribe(window.samples, window.start_s, self._options)
@@ -81,13 +93,13 @@ class Listening:
         self._segments += heard.segments
         yield from heard.segments
 
-    def _progress(self, n_samples: int) -> Progress:
-        heard_s = n_samples / SAMPLE_RATE_HZ
+    def _progress(self) -> Progress:
+        heard_s = self._n_samples / SAMPLE_RATE_HZ
         done = min(1.0, heard_s / self._expected_s) if self._expected_s else 0.0
         note = self._segments[-1].text[:_NOTE_CHARACTERS] if self._segments else ""
         return Progress(done, note)
 
-    def _perception(self, n_samples: int, encode_s: float) -> AudioPerception:
+    def _perception(self) -> AudioPerception:
         tags = self._sounds.tags()
         text = " ".join(segment.text for segment in self._segments)
         heard = ", ".join(label.name for label in tags) or "silence"
@@ -98,8 +110,8 @@ class Listening:
             language_probability=self._language_probability,
             sound_tags=tags,
             vector=tuple(place.tolist()),
-            duration_s=n_samples / SAMPLE_RATE_HZ,
+            duration_s=self._n_samples / SAMPLE_RATE_HZ,
             speech_s=self._speech_s,
-            encode_s=encode_s,
+            encode_s=self._encode_s,
             sound_events=self._sounds.events(),
         )

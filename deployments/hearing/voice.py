@@ -27,18 +27,19 @@ class SileroVoiceDetector:
 
     def listen(self) -> SileroVoiceListener:
         """See ``VoiceDetector``."""
-        return SileroVoiceListener(self._session)
+        return SileroVoiceListener(self)
 
     @cached_property
-    def _session(self) -> Any:
+    def session(self) -> Any:
+        """The loaded model."""
         return open_session(self._find_model())
 
 
 class SileroVoiceListener:
     """``VoiceListener``. Thread-safe only if its calls come one after the other."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, detector: SileroVoiceDetector) -> None:
+        self._detector = detector
         self._hidden = self._cell = np.zeros(_STATE_SHAPE, dtype=np.float32)
         self._unheard = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
 
@@ -53,7 +54,7 @@ class SileroVoiceListener:
             self._unheard, _CONTEXT_SAMPLES + _FRAME_SAMPLES
         )[: n_frames * _FRAME_SAMPLES : _FRAME_SAMPLES]
         speech: NDArray[np.float32]
-        speech, self._hidden, self._cell = self._session.run(
+        speech, self._hidden, self._cell = self._detector.session.run(
             ["speech_probs", "hn", "cn"],
             {"input": np.ascontiguousarray(frames), "h": self._hidden, "c": self._cell},
         )

@@ -18,12 +18,14 @@ from serve.domain.messages import (
     Heard,
     Perception,
     Progress,
+    SoundPart,
     TranscriptionOptions,
     TranscriptSegment,
     VideoPerception,
 )
 from serve.domain.perception import perception_key
 from serve.domain.ports import (
+    ArrivingAsset,
     AudioEncoder,
     DocumentEncoder,
     ImageEncoder,
@@ -103,6 +105,36 @@ class Perceiver:
                         await self._cache.put(key, step)
                         await self._remember_vector(media, step)
                     yield step
+
+    async def hear_arriving(
+        self, recording: ArrivingAsset, options: TranscriptionOptions
+    ) -> AsyncGenerator[Heard | MediaRef, None]:
+        """See ``domain.asks.Perceiving``. The cache is told, but only the end knows its key."""
+        so_far = b""
+        async with aclosing(recording.pieces()) as pieces:
+            async for pcm in pieces:
+                heard = await self._sounds.hear_on(SoundPart(pcm=pcm, so_far=so_far), options)
+                so_far = heard.so_far
+                for step in heard.steps:
+                    yield step
+        media = await recording.kept()
+        if not so_far:
+            yield media
+            async with aclosing(self.hear(media, options)) as steps:
+                async for step in steps:
+                    yield step
+            return
+        key = self._key(media, options)
+        # Whoever asks about the asset as soon as it is known waits for the little that is left.
+        async with self._one_at_a_time(key):
+            yield media
+            PERCEPTIONS.labels(media.kind.value, "miss").inc()
+            last = SoundPart(pcm=b"", so_far=so_far, is_last=True)
+            for step in (await self._sounds.hear_on(last, options)).steps:
+                if isinstance(step, AudioPerception):
+                    await self._cache.put(key, step)
+                    await self._remember_vector(media, step)
+                yield step
 
     async def recall(self, media: MediaRef) -> Perception | None:
         """What the cache knows, without encoding."""

@@ -19,6 +19,7 @@ from serve.domain.messages import (
     TraceSpan,
     TranscriptionOptions,
 )
+from serve.domain.ports import ArrivingAsset
 from serve.domain.records import Caller, Item, JsonObject, ResponseRecord
 
 
@@ -163,6 +164,15 @@ class Perceiving(Protocol):
         """A recording's transcript while it is being written, and the perception last.
 
         What the cache knows comes at once. Closing it stops the work.
+        """
+        ...
+
+    def hear_arriving(
+        self, recording: ArrivingAsset, options: TranscriptionOptions
+    ) -> AsyncGenerator[Heard | MediaRef, None]:
+        """The same while the recording is being uploaded; the asset comes before the perception.
+
+        What can only be decoded whole is heard when it is there.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class MediaKind(StrEnum):
@@ -50,6 +50,27 @@ class SanitizedMedia:
     width_px: int | None = None
     height_px: int | None = None
     duration_s: float | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """How long it is."""
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SanitizedFile:
+    """The same of a recording that may be too long for memory: a file, open for reading.
+
+    It belongs to whoever made it.
+    """
+
+    file: BinaryIO
+    n_bytes: int
+    mime_type: str
+    duration_s: float
+    kind: MediaKind = MediaKind.AUDIO
+    width_px: None = None
+    height_px: None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,6 +207,26 @@ Heard = TranscriptSegment | Progress | AudioPerception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SoundPart:
+    """The next part of a recording: signed 16-bit little-endian mono at 16 kHz.
+
+    ``so_far`` is ``PartHeard.so_far`` of the part before, empty for the first.
+    """
+
+    pcm: bytes
+    so_far: bytes
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartHeard:
+    """What came of a part. ``so_far`` is what the next one needs; only encoders can read it."""
+
+    steps: tuple[Heard, ...]
+    so_far: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionOptions:
     """How to transcribe. ``language`` None: detect. ``prompt`` biases spelling.
 

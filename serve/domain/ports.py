@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from serve.domain.idempotency import KeyClaim, KeyState, SavedReply
 from serve.domain.journal import JournalRecord, Notice, ResponseFold
-from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia
+from serve.domain.media import Making, MediaKind, MediaRef, SanitizedFile, SanitizedMedia
 from serve.domain.messages import (
     AudioPerception,
     DocumentPerception,
@@ -25,8 +25,10 @@ from serve.domain.messages import (
     Painted,
     PaintRequest,
     PaintStep,
+    PartHeard,
     Perception,
     Progress,
+    SoundPart,
     SpeechRequest,
     SpokenSentence,
     TextBatch,
@@ -84,6 +86,14 @@ class AudioEncoder(Protocol):
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
         """What ``listen`` ends with."""
+        ...
+
+    async def hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
+        """Hear a recording part by part, as ``listen`` would hear it whole.
+
+        Any replica can hear the next part, since all it must know is what this one answered. The
+        last part's steps end with the perception. Raises like ``listen``.
+        """
         ...
 
 
@@ -203,6 +213,10 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, content: bytes, *, mime_type: str) -> None:
         """Write whole or not at all; writing equal bytes twice is harmless."""
+        ...
+
+    async def put_file(self, key: str, file: BinaryIO, *, mime_type: str) -> None:
+        """The same of an open file, from its beginning, without holding it in memory."""
         ...
 
     async def get(self, key: str) -> bytes:
@@ -405,8 +419,46 @@ class VectorIndex(Protocol):
         ...
 
 
+class ArrivingMedia(Protocol):
+    """A recording that is still being uploaded."""
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Its sound some seconds at a time, as soon as it is there; to be read once.
+
+        Signed 16-bit little-endian mono at 16 kHz. Nothing, where only the whole file can be
+        decoded.
+        """
+        ...
+
+    async def sanitized(self) -> SanitizedMedia | SanitizedFile:
+        """Wait until it is there: something safe."""
+        ...
+
+
+class ArrivingAsset(Protocol):
+    """A recording of somebody that is still being uploaded."""
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """See ``ArrivingMedia``."""
+        ...
+
+    async def kept(self) -> MediaRef:
+        """Wait until it is there, and store it."""
+        ...
+
+
 class MediaSanitizer(Protocol):
     """Turns whatever was uploaded into something safe, in a process that can be killed."""
+
+    def receiving(
+        self, pieces: AsyncIterator[bytes], *, declared_mime_type: str | None
+    ) -> AbstractAsyncContextManager[ArrivingMedia]:
+        """Decode a recording while it is being uploaded.
+
+        What is wrong with it, or with ``pieces``, cancels whoever is inside and is raised by the
+        context: what ``sanitize`` raises. Leaving early stops everything.
+        """
+        ...
 
     async def sanitize(
         self, content: bytes, *, declared_mime_type: str | None, expect: MediaKind | None = None
@@ -538,7 +590,7 @@ class Assets(Protocol):
     async def add(
         self,
         caller: Caller,
-        media: SanitizedMedia,
+        media: SanitizedMedia | SanitizedFile,
         *,
         filename: str,
         content_hash: str,

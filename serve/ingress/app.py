@@ -49,6 +49,7 @@ _ROUTERS = (
     conversations.native,
     embeddings.router,
     transcriptions.router,
+    transcriptions.arriving,
     dictation.router,
     images.router,
     jobs.router,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 PREFIX = struct.Struct(">IQ")
+PIECE = struct.Struct(">I")
+"""Length of a piece of a file that is still arriving; nothing at its end."""
 MAX_HEAD_BYTES = 16 * 1024
 READY = b"r"
 """What a worker says once, when it is ready for its first job."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -12,13 +16,24 @@ from serve.domain.media import (
     MediaKind,
     MediaLimits,
     MediaRef,
+    SanitizedFile,
     SanitizedMedia,
     asset_storage_key,
 )
-from serve.domain.ports import Assets, MediaSanitizer, ObjectStore, ProvenanceSigner, UrlFetcher
+from serve.domain.ports import (
+    ArrivingAsset,
+    ArrivingMedia,
+    Assets,
+    MediaSanitizer,
+    ObjectStore,
+    ProvenanceSigner,
+    UrlFetcher,
+)
 from serve.domain.records import Caller
 from serve.media.data_url import decode_base64, parse_data_url
 from serve.media.sniff import check_length
+
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +108,29 @@ class MediaIntake:
         )
         return await self._keep(caller, media, filename=filename)
 
+    @asynccontextmanager
+    async def receiving(
+        self,
+        caller: Caller,
+        pieces: AsyncIterator[bytes],
+        *,
+        declared_mime_type: str | None,
+        filename: str,
+    ) -> AsyncIterator[ArrivingAsset]:
+        """Make an asset of a recording while it is being uploaded.
+
+        What is wrong with it, or with ``pieces``, cancels whoever is inside and is raised by the
+        context. Nothing is stored before ``kept`` is asked for.
+        """
+
+        async def keep(media: SanitizedMedia | SanitizedFile) -> MediaRef:
+            return await self._keep(caller, media, filename=filename)
+
+        async with self._sanitizer.receiving(
+            pieces, declared_mime_type=declared_mime_type
+        ) as media:
+            yield _Arriving(media, keep)
+
     async def clean(self, source: MediaSource) -> SanitizedMedia:
         """What a request brings by URL or inline, made safe and not kept."""
         content, declared = await self._read(source)
@@ -117,18 +155,30 @@ class MediaIntake:
     async def _keep(
         self,
         caller: Caller,
-        media: SanitizedMedia,
+        media: SanitizedMedia | SanitizedFile,
         *,
         filename: str,
         making: Making | None = None,
     ) -> MediaRef:
-        content_hash = blake3(media.content).hexdigest()
-        key = asset_storage_key(caller.user_id, content_hash)
-        if not await self._objects.exists(key):
-            await self._objects.put(key, media.content, mime_type=media.mime_type)
+        content_hash = await self._put(caller, media)
         return await self._assets.add(
             caller, media, filename=filename[:255], content_hash=content_hash, making=making
         )
+
+    async def _put(self, caller: Caller, media: SanitizedMedia | SanitizedFile) -> str:
+        """Write the bytes unless they are there. Returns their hash."""
+        if isinstance(media, SanitizedMedia):
+            content_hash = blake3(media.content).hexdigest()
+        else:
+            content_hash = await asyncio.to_thread(_hash_of, media.file)
+        key = asset_storage_key(caller.user_id, content_hash)
+        if await self._objects.exists(key):
+            return content_hash
+        if isinstance(media, SanitizedMedia):
+            await self._objects.put(key, media.content, mime_type=media.mime_type)
+        else:
+            await self._objects.put_file(key, media.file, mime_type=media.mime_type)
+        return content_hash
 
     async def _read(self, source: MediaSource) -> tuple[bytes, str | None]:
         limit = self._limits.max_bytes
@@ -145,3 +195,25 @@ class MediaIntake:
                 f"{source.asset_id} is {kind.value}, this part needs {source.expect.value}",
                 param=source.param,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Arriving:
+    """``ArrivingAsset``."""
+
+    media: ArrivingMedia
+    keep: Callable[[SanitizedMedia | SanitizedFile], Awaitable[MediaRef]]
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        return self.media.pieces()
+
+    async def kept(self) -> MediaRef:
+        return await self.keep(await self.media.sanitized())
+
+
+def _hash_of(file: BinaryIO) -> str:
+    file.seek(0)
+    hasher = blake3()
+    while piece := file.read(_PIECE_BYTES):
+        hasher.update(piece)
+    return hasher.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -14,6 +15,7 @@ from serve.domain.media import MediaKind
 from serve.media.frames import Done, Job
 
 SOUND_RATE_HZ = 16_000
+BYTES_PER_SAMPLE = 2
 # Outside, one packet could unfold into hours: the limit below works frame by frame.
 _MIN_INPUT_RATE_HZ = 4_000
 _MAX_INPUT_RATE_HZ = 384_000
@@ -42,30 +44,54 @@ def plain_sound(content: bytes, decoder: str, *, max_s: float) -> tuple[int, byt
     Raises ``MediaTooLarge`` when it is longer than ``max_s``.
     """
     written = io.BytesIO()
+    source = io.BytesIO(content)
+    readable = _Forward(source) if decoder == "mp3" else source
+    n_bytes = sum(map(len, rewritten_sound(readable, decoder, written, max_s=max_s)))
+    return n_bytes // BYTES_PER_SAMPLE, written.getvalue()
+
+
+class _Forward:
+    """A file that cannot seek.
+
+    FFmpeg drops what an encoder has put behind an MP3's last sample only where it can seek to the
+    end: what the recording holds must not depend on whether it was decoded while it arrived.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self.read = file.read
+
+
+def rewritten_sound(source: Any, decoder: str, written: Any, *, max_s: float) -> Iterator[bytes]:
+    """The same from one file to another: ``source`` need not be able to seek, ``written`` must.
+
+    Yields the samples as they are decoded, signed 16-bit little-endian; the FLAC depends on them
+    alone, and is whole when they end.
+    """
     n_samples = 0
     limit = int(max_s * SOUND_RATE_HZ)
     with av.open(written, "w", format="flac", options={"fflags": "+bitexact"}) as out:
         stream = out.add_stream("flac", rate=SOUND_RATE_HZ, layout="mono", format="s16")
-        for frame in _resampled(content, decoder):
+        for frame in _resampled(source, decoder):
             n_samples += frame.samples
             if n_samples > limit:
                 raise MediaTooLarge(f"the recording is longer than the limit of {max_s:g} seconds")
+            # A plane may be longer than what is in it.
+            yield bytes(frame.planes[0])[: frame.samples * BYTES_PER_SAMPLE]
             frame.pts = None
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    return n_samples, written.getvalue()
 
 
-def _resampled(content: bytes, decoder: str) -> Iterator[AudioFrame]:
+def _resampled(source: Any, decoder: str) -> Iterator[AudioFrame]:
     resampler = AudioResampler(format="s16", layout="mono", rate=SOUND_RATE_HZ)
-    for frame in _decoded(content, decoder):
+    for frame in _decoded(source, decoder):
         yield from resampler.resample(frame)
     yield from resampler.resample(None)
 
 
-def _decoded(content: bytes, decoder: str) -> Iterator[AudioFrame]:
+def _decoded(source: Any, decoder: str) -> Iterator[AudioFrame]:
     # The demuxer is named, so that no playlist or image sequence is ever guessed at.
-    with av.open(io.BytesIO(content), "r", format=decoder, metadata_errors="ignore") as container:
+    with av.open(source, "r", format=decoder, metadata_errors="ignore") as container:
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]

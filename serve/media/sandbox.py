@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import serve.media
 from serve.media.frames import (
     MAX_HEAD_BYTES,
+    PIECE,
     PREFIX,
     READY,
     Done,
@@ -109,6 +110,57 @@ class Sandbox:
             finally:
                 await worker.kill()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the next file need not wait for others."""
+        return not self._slots.locked()
+
+    async def follow(
+        self,
+        job: DataclassInstance,
+        pieces: AsyncIterator[bytes],
+        take: Callable[[Part, bytes], None],
+    ) -> Done | Refused:
+        """Give a file to a fresh worker while it arrives; ``take`` gets the parts of the answer.
+
+        Reads ``pieces`` to their end, however soon the worker is done. The time limit holds for
+        each piece and for what the end leaves to do. Raises like ``run``, and what ``pieces``
+        and ``take`` raise.
+        """
+        async with self._slots:
+            worker = await self._start_worker()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    answering = group.create_task(_answered(worker, take))
+                    await self._feed(worker, job, pieces, answering)
+                    async with asyncio.timeout(self._timeout_s):
+                        await answering
+            except* Exception as failed:  # noqa: BLE001 - one task's failure, as it was
+                raise failed.exceptions[0] from None
+            finally:
+                await worker.kill()
+        return answering.result()
+
+    async def _feed(
+        self,
+        worker: _Worker,
+        job: DataclassInstance,
+        pieces: AsyncIterator[bytes],
+        answering: asyncio.Task[Done | Refused],
+    ) -> None:
+        """A worker that is lost is for ``answering`` to tell."""
+        with suppress(WorkerLost):
+            await worker.tell(job, b"")
+        async for piece in pieces:
+            if piece and not answering.done():
+                await self._feed_piece(worker, piece)
+        await self._feed_piece(worker, b"")
+
+    async def _feed_piece(self, worker: _Worker, piece: bytes) -> None:
+        with suppress(WorkerLost):
+            async with asyncio.timeout(self._timeout_s):
+                await worker.tell_piece(piece)
+
     async def _run_on(
         self, worker: _Worker, job: DataclassInstance, content: bytes
     ) -> tuple[Done | Refused, bytes]:
@@ -160,6 +212,19 @@ class Sandbox:
         return worker
 
 
+async def _answered(worker: _Worker, take: Callable[[Part, bytes], None]) -> Done | Refused:
+    """Until the last answer; then there is no use for the worker."""
+    while True:
+        head, content = await worker.hear()
+        if not isinstance(head, Part):
+            await worker.kill()
+            return head
+        try:
+            take(head, content)
+        except ValueError as exc:
+            raise WorkerLost("it answered nonsense") from exc
+
+
 class _Worker:
     """One process. Whoever holds it has it alone."""
 
@@ -188,8 +253,15 @@ class _Worker:
 
     async def tell(self, job: DataclassInstance, content: bytes) -> None:
         self.n_jobs += 1
+        await self._write(*packed(job, content))
+
+    async def tell_piece(self, piece: bytes) -> None:
+        """More of a file that is arriving; nothing: that was all."""
+        await self._write(PIECE.pack(len(piece)), piece)
+
+    async def _write(self, *parts: bytes) -> None:
         try:
-            for part in packed(job, content):
+            for part in parts:
                 self._stdin.write(part)
             await self._stdin.drain()
         except OSError as exc:

@@ -12,6 +12,10 @@ TAKEN = (
     "WAV, MP3, FLAC, Ogg, M4A, AAC and WebM audio; MP4, MOV, WebM, MKV and AVI videos"
 )
 
+# What is looked at of a file without a tag or boxes.
+_HEAD_BYTES = 1024
+_MAGIC_BYTES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class FileType:
@@ -157,15 +161,54 @@ def sniff(
 
 def check_length(content: bytes, limits: MediaLimits) -> None:
     """Raises ``MediaTooLarge``. Videos may be longer than other files."""
-    found = _by_magic(content)
+    check_n_bytes(len(content), content[:_HEAD_BYTES], limits)
+
+
+def check_n_bytes(n_bytes: int, head: bytes, limits: MediaLimits) -> None:
+    """The same of a file that begins with ``head`` and has so many bytes so far."""
+    found = _by_magic(head)
     may_be_video = found is not None and found.kind is MediaKind.VIDEO
     max_bytes = limits.max_bytes if may_be_video else limits.max_upload_bytes
-    if len(content) > max_bytes:
+    if n_bytes > max_bytes:
         raise MediaTooLarge(
-            f"the file has {len(content)} bytes; the limit is {max_bytes}",
-            limit=max_bytes,
-            got=len(content),
+            f"the file has {n_bytes} bytes; the limit is {max_bytes}", limit=max_bytes, got=n_bytes
         )
+
+
+def has_whole_head(content: bytes) -> bool:
+    """Whether the first bytes are enough to ``sniff``, and to say if ``is_read_forward``."""
+    if content[4:8] == b"ftyp":
+        return _first_large_box(content) is not None
+    if content.startswith(b"ID3"):
+        return len(content) >= _tag_bytes(content) + _MAGIC_BYTES
+    return len(content) >= _HEAD_BYTES
+
+
+def is_read_forward(content: bytes, file_type: FileType) -> bool:
+    """Whether a file that begins like this can be decoded before its end is there.
+
+    Not an MP4 whose index lies behind its sound, nor an AVI.
+    """
+    if file_type is _MP4:
+        return _first_large_box(content) == b"moov"
+    return file_type is not _AVI
+
+
+def _first_large_box(content: bytes) -> bytes | None:
+    """The index (moov) or the sound (mdat), whichever comes first; None: not yet to be seen.
+
+    Source: ISO/IEC 14496-12, section 4.2.
+    """
+    at = 0
+    while at + 16 <= len(content):
+        n_bytes = int.from_bytes(content[at : at + 4], "big")
+        name = content[at + 4 : at + 8]
+        if n_bytes == 1:
+            n_bytes = int.from_bytes(content[at + 8 : at + 16], "big")
+        if name in (b"moov", b"mdat") or n_bytes < 8:
+            return name
+        at += n_bytes
+    return None
 
 
 def _a(kind: MediaKind) -> str:
@@ -189,14 +232,20 @@ def _by_magic(content: bytes) -> FileType | None:
 
 
 def _behind_tag(content: bytes) -> FileType:
-    """Signed FLAC files begin with an ID3 tag too; its length has seven bits in a byte.
+    """Signed FLAC files begin with an ID3 tag too."""
+    behind = _tag_bytes(content)
+    return _FLAC if content[behind : behind + _MAGIC_BYTES] == b"fLaC" else _MP3
+
+
+def _tag_bytes(content: bytes) -> int:
+    """How long an ID3 tag is; its length has seven bits in a byte.
 
     Source: https://id3.org/id3v2.4.0-structure, section 3.1.
     """
     length = 0
     for byte in content[6:10]:
         length = length << 7 | byte & 0x7F
-    return _FLAC if content[10 + length : 14 + length] == b"fLaC" else _MP3
+    return 10 + length
 
 
 def _by_mpeg_sync(content: bytes) -> FileType | None:
@@ -217,7 +266,7 @@ def _refused_name(content: bytes) -> str | None:
             return name
     if content[4:8] == b"ftyp":
         return _REFUSED_MP4_BRANDS.get(content[8:12])
-    head = content[:1024].lower()
+    head = content[:_HEAD_BYTES].lower()
     for mark, name in _REFUSED_TEXT:
         if mark in head:
             return name

@@ -6,14 +6,13 @@ It has no secrets, no open connections and no use for the file system.
 
 from __future__ import annotations
 
-from serve.domain.errors import BrokenMedia, MediaTooLarge, PolymodalError
 from serve.domain.media import MediaKind
 from serve.media.documents import sanitize_document
-from serve.media.frames import Fault, Job, Refused, job_from
+from serve.media.frames import Job, job_from
 from serve.media.pictures import sanitize_picture
 from serve.media.recordings import sanitize_recording
 from serve.media.videos import sanitize_video
-from serve.media.worker_loop import Answer, limit_cpu, limit_memory, serve_jobs
+from serve.media.worker_loop import Answer, limit_cpu, limit_memory, refusal, serve_jobs
 
 # With what a process takes beside its data, less than 256 MiB.
 _EXTRA_BYTES = 224 * 1024 * 1024
@@ -41,14 +40,8 @@ def _answer(head: bytes, content: bytes, memory_bytes: int) -> Answer:
     }[MediaKind(job.kind)]
     try:
         return sanitize(content, job)
-    except PolymodalError as error:
-        return Refused(fault=_fault(error), message=error.message), b""
-    except MemoryError:
-        message = "decoding the file needs more memory than a file of its kind may take"
-        return Refused(fault="too_large", message=message), b""
-    except Exception as exc:  # noqa: BLE001  # process border: decoders raise anything
-        message = f"the file is damaged: it cannot be decoded ({type(exc).__name__})"
-        return Refused(fault="broken", message=message), b""
+    except Exception as exc:  # noqa: BLE001  # process border
+        return refusal(exc), b""
 
 
 def _allowance(job: Job, content: bytes) -> int:
@@ -62,12 +55,6 @@ def _allowance(job: Job, content: bytes) -> int:
         case MediaKind.VIDEO:
             # Pictures are kept until others refer to them no more: sixteen of the largest size.
             return own + _EXTRA_BYTES + 16 * 2 * job.max_video_px
-
-
-def _fault(error: PolymodalError) -> Fault:
-    if isinstance(error, MediaTooLarge):
-        return "too_large"
-    return "broken" if isinstance(error, BrokenMedia) else "unsupported"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from serve.media.frames import PREFIX, READY, Done, Part, Refused, packed
+from serve.domain.errors import BrokenMedia, MediaTooLarge, PolymodalError
+from serve.media.frames import PREFIX, READY, Done, Fault, Part, Refused, packed
 
 Answer = tuple[Done | Refused, bytes]
 
@@ -50,6 +51,23 @@ def serve_in_parts(
             for part in packed(head, result):
                 written.write(part)
             written.flush()
+
+
+def refusal(error: Exception) -> Refused:
+    """What to answer when a file could not be decoded: decoders raise anything."""
+    if isinstance(error, PolymodalError):
+        return Refused(fault=_fault(error), message=error.message)
+    if isinstance(error, MemoryError):
+        message = "decoding the file needs more memory than a file of its kind may take"
+        return Refused(fault="too_large", message=message)
+    message = f"the file is damaged: it cannot be decoded ({type(error).__name__})"
+    return Refused(fault="broken", message=message)
+
+
+def _fault(error: PolymodalError) -> Fault:
+    if isinstance(error, MediaTooLarge):
+        return "too_large"
+    return "broken" if isinstance(error, BrokenMedia) else "unsupported"
 
 
 def limit_cpu(cpu_s: float) -> None:

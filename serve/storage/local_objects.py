@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from serve.domain.errors import NotFound, StoreUnavailable
 from serve.storage.object_keys import checked_key
@@ -23,7 +25,11 @@ class LocalObjectStore:
 
     async def put(self, key: str, content: bytes, *, mime_type: str) -> None:
         """See ``ObjectStore``. On disk before it returns."""
-        await _in_thread(lambda: _write_whole(self._path(key), content))
+        await self.put_file(key, io.BytesIO(content), mime_type=mime_type)
+
+    async def put_file(self, key: str, file: BinaryIO, *, mime_type: str) -> None:
+        """See ``ObjectStore``. On disk before it returns."""
+        await _in_thread(lambda: _write_whole(self._path(key), file))
 
     async def get(self, key: str) -> bytes:
         """See ``ObjectStore``."""
@@ -52,13 +58,14 @@ class LocalObjectStore:
         return self._root / checked_key(key)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: BinaryIO) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Keys cannot start with a dot, so a half-written file is never read as an object.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            content.seek(0)
+            shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 from s3fs import S3FileSystem
 
 from serve.domain.errors import NotFound, StoreUnavailable
 from serve.storage.object_keys import checked_key
+
+# Held in memory while it is sent.
+_PART_BYTES = 8 * 1024 * 1024
 
 
 @asynccontextmanager
@@ -58,6 +62,19 @@ class S3ObjectStore:
         path = self._path(key)
         with _s3_errors():
             await self._filesystem._pipe_file(path, content, ContentType=mime_type)
+
+    async def put_file(self, key: str, file: BinaryIO, *, mime_type: str) -> None:
+        """See ``ObjectStore``. The file needs a descriptor: s3fs opens it anew by its path."""
+        path = self._path(key)
+        file.flush()
+        with _s3_errors():
+            await self._filesystem._put_file(
+                f"/proc/self/fd/{file.fileno()}",
+                path,
+                chunksize=_PART_BYTES,
+                max_concurrency=1,
+                ContentType=mime_type,
+            )
 
     async def get(self, key: str) -> bytes:
         """See ``ObjectStore``."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -41,6 +42,14 @@ async def test_what_was_put_is_got_back(objects: ObjectStore) -> None:
     await objects.put("media/ab/picture.png", content, mime_type="image/png")
     assert await objects.get("media/ab/picture.png") == content
     assert await objects.exists("media/ab/picture.png")
+
+
+async def test_an_open_file_is_put_from_its_beginning(objects: ObjectStore) -> None:
+    content = bytes(range(256)) * 40_000
+    with TemporaryFile() as file:
+        file.write(content)
+        await objects.put_file("media/ab/talk.flac", file, mime_type="audio/flac")
+    assert await objects.get("media/ab/talk.flac") == content
 
 
 async def test_an_empty_object_is_an_object(objects: ObjectStore) -> None:

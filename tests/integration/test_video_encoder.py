@@ -29,7 +29,9 @@ from serve.domain.messages import (
     FeatureRef,
     Heard,
     ImagePerception,
+    PartHeard,
     Progress,
+    SoundPart,
     TranscriptionOptions,
     VideoPerception,
 )
@@ -228,6 +230,9 @@ class _Ears:
         yield Progress(0.0)
 
     async def perceive(self, media: MediaRef, options: TranscriptionOptions) -> AudioPerception:
+        raise EngineDead("nobody listens")
+
+    async def hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
         raise EngineDead("nobody listens")
 
 

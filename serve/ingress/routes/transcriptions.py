@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
@@ -19,9 +20,10 @@ from serve.domain.messages import (
     TranscriptSegment,
 )
 from serve.domain.records import Caller
+from serve.ingress.arriving import ArrivingFile, ArrivingRoute
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
-from serve.ingress.pieces import PieceStream
+from serve.ingress.pieces import Tell, ToldStream
 from serve.ingress.streaming import named_frame
 from serve.protocol.errors import render_error
 from serve.protocol.subtitles import render_subtitles
@@ -36,12 +38,14 @@ from serve.protocol.transcriptions import (
 )
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
+arriving = APIRouter(prefix="/v1/audio", tags=["audio"], route_class=ArrivingRoute)
 
+_EVENTS = "text/event-stream"
 # Between two segments there may be minutes of silence.
 _HEARTBEAT = b": \n\n"
 
 
-@router.post("/transcriptions")
+@arriving.post("/transcriptions")
 async def create(
     ports: Ports,
     caller: GeneratingCaller,
@@ -57,7 +61,8 @@ async def create(
 ) -> Response:
     """Write down what is said. The recording becomes an asset of the caller.
 
-    With ``stream``, each segment is sent as soon as it is heard.
+    With ``stream``, each segment is sent as soon as it is heard; with ``stream`` before the file
+    and the file as the last part, while the rest of it is still being sent.
     """
     if granularities and response_format is not TranscriptionFormat.VERBOSE_JSON:
         raise InvalidRequest(
@@ -70,10 +75,14 @@ async def create(
         temperature=temperature,
         words="word" in granularities,
     )
+    if isinstance(file, ArrivingFile):
+        ports.models.choose("audio_encoder", model)
+        work = partial(_hear_arriving, ports, caller, file, options)
+        return ToldStream(_failing_aloud(work), _EVENTS, has_arrived=file.has_arrived)
     media = await _stored(ports, caller, file, model)
     heard = ports.perceiving.hear(media, options)
     if stream:
-        return PieceStream(_frames(heard), "text/event-stream")
+        return ToldStream(_failing_aloud(partial(_tell, heard)), _EVENTS)
     whole = await _whole(heard)
     if response_format is TranscriptionFormat.VERBOSE_JSON:
         wanted: tuple[Granularity, ...] = granularities or ("segment",)
@@ -133,23 +142,54 @@ async def _whole(heard: AsyncGenerator[Heard, None]) -> AudioPerception:
     raise EngineDead("the recording was not heard to its end; try again")
 
 
-async def _frames(heard: AsyncGenerator[Heard, None]) -> AsyncGenerator[bytes, None]:
-    """Server-sent events. What fails behind the first is their last event."""
-    is_begun = False
+async def _hear_arriving(
+    ports: IngressPorts,
+    caller: Caller,
+    file: ArrivingFile,
+    options: TranscriptionOptions,
+    tell: Tell,
+) -> None:
+    async with ports.intake.receiving(
+        caller,
+        file.pieces(),
+        declared_mime_type=file.content_type,
+        filename=file.filename or "",
+    ) as recording:
+        await _tell(ports.perceiving.hear_arriving(recording, options), tell)
+
+
+async def _tell(heard: AsyncGenerator[Heard | MediaRef, None], tell: Tell) -> None:
     is_first = True
-    try:
-        async with aclosing(heard):
-            async for step in heard:
-                match step:
-                    case TranscriptSegment():
-                        yield named_frame(render_delta(step.text.strip(), is_first=is_first))
-                        is_first = False
-                    case Progress():
-                        yield _HEARTBEAT
-                    case AudioPerception():
-                        yield named_frame(render_done(step))
-                is_begun = True
-    except PolymodalError as error:
-        if not is_begun:
-            raise
-        yield named_frame({"type": "error", **render_error(error)})
+    async with aclosing(heard):
+        async for step in heard:
+            match step:
+                case TranscriptSegment():
+                    await tell(named_frame(render_delta(step.text.strip(), is_first=is_first)))
+                    is_first = False
+                case Progress():
+                    await tell(_HEARTBEAT)
+                case AudioPerception():
+                    await tell(named_frame(render_done(step)))
+                case MediaRef():
+                    pass  # clients of OpenAI do not ask
+
+
+def _failing_aloud(work: Callable[[Tell], Awaitable[None]]) -> Callable[[Tell], Awaitable[None]]:
+    """Server-sent events. What fails behind the first is their last event."""
+
+    async def told(tell: Tell) -> None:
+        is_begun = False
+
+        async def tell_first(frame: bytes) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await tell(frame)
+
+        try:
+            await work(tell_first)
+        except PolymodalError as error:
+            if not is_begun:
+                raise
+            await tell(named_frame({"type": "error", **render_error(error)}))
+
+    return told

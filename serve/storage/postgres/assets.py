@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from serve.domain.errors import InvalidRequest, NotFound
 from serve.domain.ids import new_id
-from serve.domain.media import Making, MediaKind, MediaRef, SanitizedMedia, asset_storage_key
+from serve.domain.media import (
+    Making,
+    MediaKind,
+    MediaRef,
+    SanitizedFile,
+    SanitizedMedia,
+    asset_storage_key,
+)
 from serve.domain.records import Caller, Page
 from serve.storage.postgres.named_queries import load_queries
 from serve.storage.postgres.pool import Database, Row
@@ -22,7 +29,7 @@ class PostgresAssets:
     async def add(
         self,
         caller: Caller,
-        media: SanitizedMedia,
+        media: SanitizedMedia | SanitizedFile,
         *,
         filename: str,
         content_hash: str,
@@ -43,7 +50,7 @@ class PostgresAssets:
                 media.mime_type,
                 filename,
                 content_hash,
-                len(media.content),
+                media.n_bytes,
                 media.width_px,
                 media.height_px,
                 media.duration_s,

@@ -567,7 +567,8 @@ export interface paths {
          * Create
          * @description Write down what is said. The recording becomes an asset of the caller.
          *
-         *     With ``stream``, each segment is sent as soon as it is heard.
+         *     With ``stream``, each segment is sent as soon as it is heard; with ``stream`` before the file
+         *     and the file as the last part, while the rest of it is still being sent.
          */
         post: operations["create_v1_audio_transcriptions_post"];
         delete?: never;
