@@ -1,7 +1,7 @@
 import type { Asset } from "@/api/types";
 import { problemFromHttp, problemOf, type Problem } from "./problem";
 
-type UploadListeners = {
+export type UploadListeners = {
   onProgress: (fraction: number) => void;
   onDone: (asset: Asset) => void;
   onFailed: (problem: Problem) => void;

@@ -29,6 +29,11 @@ export function AttachmentTray({ attachments, onRemove, onRetry }: AttachmentTra
           <div className="min-w-0 flex-1 text-sm">
             <p className="truncate font-medium">{attachment.name}</p>
             <Status attachment={attachment} />
+            {attachment.words !== "" && (
+              <p aria-label={`Heard in ${attachment.name}`} title={attachment.words} className="mt-1 line-clamp-2 text-xs text-ink-soft">
+                {newestOf(attachment.words)}
+              </p>
+            )}
           </div>
           <div className="absolute top-1 right-1 flex flex-col">
             <IconButton label={`Remove ${attachment.name}`} size="iconSm" onClick={() => onRemove(attachment.id)}>
@@ -44,6 +49,14 @@ export function AttachmentTray({ attachments, onRemove, onRetry }: AttachmentTra
       ))}
     </ul>
   );
+}
+
+const SHOWN_WORDS = 12;
+
+/** The end of what was heard: it is what has just come. */
+function newestOf(words: string): string {
+  const all = words.split(" ");
+  return all.length <= SHOWN_WORDS ? words : `… ${all.slice(-SHOWN_WORDS).join(" ")}`;
 }
 
 function Preview({ attachment }: { attachment: Attachment }) {

@@ -2,8 +2,8 @@ import type { Asset, AssetKind } from "@/api/types";
 import { assertNever } from "@/lib/assert-never";
 import type { Problem } from "@/lib/problem";
 
-/** `file` is null when the medium is on the server already. */
-type Chosen = { id: string; name: string; kind: AssetKind; previewUrl: string; file: File | null };
+/** `file` is null when the medium is on the server already. `words`: what was heard in it so far. */
+type Chosen = { id: string; name: string; kind: AssetKind; previewUrl: string; file: File | null; words: string };
 
 /** A file on its way into a message. */
 export type Attachment = Chosen &
@@ -17,6 +17,7 @@ export type AttachmentAction =
   | { type: "chosen"; chosen: Chosen }
   | { type: "adopted"; id: string; asset: Asset }
   | { type: "progressed"; id: string; fraction: number }
+  | { type: "heard"; id: string; words: string }
   | { type: "uploaded"; id: string; asset: Asset }
   | { type: "failed"; id: string; problem: Problem }
   | { type: "retried"; id: string }
@@ -36,13 +37,15 @@ export function reduceAttachments(
       const { id, asset } = action;
       if (attachments.some((one) => one.status === "ready" && one.asset.id === asset.id)) return attachments;
       const name = asset.filename === "" ? KIND_NAMES[asset.kind] : asset.filename;
-      const chosen = { id, name, kind: asset.kind, previewUrl: asset.content_url, file: null };
+      const chosen = { id, name, kind: asset.kind, previewUrl: asset.content_url, file: null, words: "" };
       return [...attachments, { ...chosen, status: "ready", asset }];
     }
     case "progressed":
       return attachments.map((one) =>
         one.id === action.id && one.status === "uploading" ? { ...one, fraction: action.fraction } : one,
       );
+    case "heard":
+      return attachments.map((one) => (one.id === action.id ? { ...one, words: action.words } : one));
     case "uploaded":
       // The server has looked at the bytes: its word on the kind is better than the file's name.
       return change(action.id, (chosen) => ({
@@ -54,7 +57,7 @@ export function reduceAttachments(
     case "failed":
       return change(action.id, (chosen) => ({ ...chosen, status: "failed", problem: action.problem }));
     case "retried":
-      return change(action.id, (chosen) => ({ ...chosen, status: "uploading", fraction: 0 }));
+      return change(action.id, (chosen) => ({ ...chosen, words: "", status: "uploading", fraction: 0 }));
     case "removed":
       return attachments.filter((one) => one.id !== action.id);
     case "cleared":
@@ -64,8 +67,8 @@ export function reduceAttachments(
   }
 }
 
-function chosenOf({ id, name, kind, previewUrl, file }: Attachment): Chosen {
-  return { id, name, kind, previewUrl, file };
+function chosenOf({ id, name, kind, previewUrl, file, words }: Attachment): Chosen {
+  return { id, name, kind, previewUrl, file, words };
 }
 
 export const KIND_NAMES: Record<AssetKind, string> = {

@@ -11,7 +11,7 @@ import { encodeWav } from "./wav";
 const file = new File(["x"], "cat.jpg", { type: "image/jpeg" });
 const chosen: AttachmentAction = {
   type: "chosen",
-  chosen: { id: "1", name: "cat.jpg", kind: "image", previewUrl: "blob:1", file },
+  chosen: { id: "1", name: "cat.jpg", kind: "image", previewUrl: "blob:1", file, words: "" },
 };
 const asset: Asset = {
   id: "asset_1",
@@ -31,6 +31,13 @@ describe("attachments", () => {
   it("go from uploading to ready", () => {
     expect(after(chosen, { type: "progressed", id: "1", fraction: 0.5 })[0]).toMatchObject({ fraction: 0.5 });
     expect(after(chosen, { type: "uploaded", id: "1", asset })[0]).toMatchObject({ status: "ready", asset });
+  });
+
+  it("show what was heard in them while they are uploaded and afterwards", () => {
+    const heard = after(chosen, { type: "heard", id: "1", words: "Good morning" });
+    expect(heard[0]).toMatchObject({ status: "uploading", words: "Good morning" });
+    expect(reduceAttachments(heard, { type: "uploaded", id: "1", asset })[0]).toMatchObject({ words: "Good morning" });
+    expect(reduceAttachments(heard, { type: "retried", id: "1" })[0]).toMatchObject({ words: "" });
   });
 
   it("ignore progress that is told after the end", () => {

@@ -3,7 +3,8 @@ import { useStore } from "react-redux";
 import type { Asset, AssetKind } from "@/api/types";
 import type { SessionRoot } from "@/lib/base-api";
 import { selectCsrfToken } from "@/lib/session-slice";
-import { upload } from "@/lib/upload";
+import { upload, type UploadListeners } from "@/lib/upload";
+import { uploadRecording } from "@/lib/upload-recording";
 import { kindOf, reduceAttachments, refusalOf, type Attachment } from "./attachments-reducer";
 
 export type Attachments = {
@@ -35,12 +36,16 @@ export function useAttachments(offered: readonly AssetKind[]): Attachments {
     };
   }, []);
 
-  const start = (id: string, file: File) => {
-    const abort = upload(file, selectCsrfToken(store.getState()), {
+  const start = (id: string, file: File, kind: AssetKind) => {
+    const listeners: UploadListeners = {
       onProgress: (fraction) => dispatch({ type: "progressed", id, fraction }),
       onDone: (asset) => dispatch({ type: "uploaded", id, asset }),
       onFailed: (problem) => dispatch({ type: "failed", id, problem }),
-    });
+    };
+    const abort =
+      kind === "audio"
+        ? uploadRecording(file, { ...listeners, onWords: (words) => dispatch({ type: "heard", id, words }) })
+        : upload(file, selectCsrfToken(store.getState()), listeners);
     aborts.current.set(id, abort);
   };
 
@@ -52,8 +57,8 @@ export function useAttachments(offered: readonly AssetKind[]): Attachments {
       const id = newId();
       const previewUrl = URL.createObjectURL(file);
       previews.current.add(previewUrl);
-      dispatch({ type: "chosen", chosen: { id, name: file.name, kind, previewUrl, file } });
-      start(id, file);
+      dispatch({ type: "chosen", chosen: { id, name: file.name, kind, previewUrl, file, words: "" } });
+      start(id, file, kind);
     }
     setRefusal(refusalOf(chosen, offered));
   };
@@ -70,10 +75,10 @@ export function useAttachments(offered: readonly AssetKind[]): Attachments {
     setRefusal(null);
   };
 
-  const retry = ({ id, file }: Attachment) => {
+  const retry = ({ id, file, kind }: Attachment) => {
     if (file === null) return;
     dispatch({ type: "retried", id });
-    start(id, file);
+    start(id, file, kind);
   };
 
   return { list, refusal, add, adopt, retry, remove, clear };
