@@ -161,6 +161,21 @@ async def test_items_are_added_all_or_none(conversations: Conversations, ada: Ca
     assert await conversations.all_items(ada, made.id) == (old,)
 
 
+async def test_items_that_are_put_again_change_in_their_place(
+    conversations: Conversations, ada: Caller, eve: Caller
+) -> None:
+    made = await begun(conversations, ada)
+    first, second, third = message("first"), message("second"), message("third")
+    await conversations.put_items(ada, made.id, [first, second])
+    shorter = Item(id=first.id, body={**first.body, "content": []})
+    await conversations.put_items(ada, made.id, [shorter, third])
+    kept = await conversations.all_items(ada, made.id)
+    assert [item.id for item in kept] == [first.id, second.id, third.id]
+    assert kept[0].body["content"] == []
+    with pytest.raises(NotFound):
+        await conversations.put_items(eve, made.id, [first])
+
+
 async def test_what_is_done_again_under_the_same_ids_is_done_once(
     conversations: Conversations, ada: Caller, eve: Caller
 ) -> None:

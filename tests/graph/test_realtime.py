@@ -462,6 +462,117 @@ async def test_who_comes_back_has_the_session_alone(served: Served) -> None:
             await after.until("conversation.item.done")
 
 
+# --- conversations that are kept ----------------------------------------------------------------
+
+
+async def _conversation(served: Served, *texts: str) -> str:
+    items = [{"type": "message", "role": "user", "content": text} for text in texts]
+    made = await served.ingress.http.post("/v1/conversations", json={"items": items})
+    conversation_id: str = made.json()["id"]
+    return conversation_id
+
+
+async def _kept(served: Served, conversation_id: str) -> list[tuple[str, str]]:
+    """Role and text of every item, oldest first."""
+    path = f"/v1/conversations/{conversation_id}/items?order=asc"
+    items = (await served.ingress.http.get(path)).json()["data"]
+    return [(item["role"], "".join(part["text"] for part in item["content"])) for item in items]
+
+
+async def test_what_is_said_in_a_conversation_goes_on_from_it_and_stays_in_it(
+    served: Served,
+) -> None:
+    conversation = await _conversation(served, "My name is Ada.")
+    served.ingress.generator.words = ("One two three four. ", "Five six seven eight.")
+    served.ingress.voice.hold = breath = Breath(1)
+    async with served.talking(conversation=conversation) as talk:
+        await talk.says(loud(300) + silent(700))
+        item_id = (await talk.until("response.output_audio.delta")).item_id
+        await talk.until("response.output_audio.delta")
+        assert _prompt(served) == [("user", "My name is Ada."), ("user", "what is that over there")]
+        # What the person said is there before the answer is.
+        assert len(await _kept(served, conversation)) == 2
+        await talk.connection.response.cancel()
+        await talk.until("response.done")
+        item = talk.connection.conversation.item
+        await item.truncate(item_id=item_id, content_index=0, audio_end_ms=150)
+        await talk.until("conversation.item.truncated")
+        await talk.types("Forget this.", id="mine")
+        breath.take(10)
+        await talk.connection.response.create()
+        await talk.until("response.done")
+        await item.delete(item_id="mine")
+        await talk.until("conversation.item.deleted")
+    told = [
+        ("user", "My name is Ada."),
+        ("user", "what is that over there"),
+        ("assistant", "One two three four. Five six"),
+        ("assistant", "One two three four. Five six seven eight."),
+    ]
+    assert await _kept(served, conversation) == told
+    # It goes on in text.
+    served.ingress.generator.words = ("Ada.",)
+    answer = await served.ingress.http.post(
+        "/v1/responses", json={"conversation": conversation, "input": "Who am I?"}
+    )
+    assert answer.status_code == 200
+    assert _prompt(served) == [*told, ("user", "Who am I?")]
+    assert (await _kept(served, conversation))[-2:] == [
+        ("user", "Who am I?"),
+        ("assistant", "Ada."),
+    ]
+
+
+async def test_a_kept_conversation_that_is_dropped_and_resumed_holds_nothing_twice(
+    served: Served,
+    database: Database,
+    redis_url: str,
+    tmp_path: Path,
+    accounts: PostgresAccounts,
+    ada: Caller,
+) -> None:
+    conversation = await _conversation(served)
+    generator = served.ingress.generator
+    generator.words = ("One two. Three", " four. Five", " six.")
+    generator.hold = asyncio.Event()
+    async with (
+        ingress(database, redis_url, tmp_path, accounts, ada) as other,
+        listening(other.app) as elsewhere,
+    ):
+        async with served.talking(conversation=conversation) as before:
+            await before.types("Count.", id="mine")
+            await before.connection.response.create()
+            back = await _left_behind(served, before, 1)
+        generator.hold.set()
+        async with talking(elsewhere, "pm-forgotten", update=None, **back) as after:
+            await after.until("response.done")
+            await after.types("Thanks.")
+            await after.until("conversation.item.done")
+    assert await _kept(served, conversation) == [
+        ("user", "Count."),
+        ("assistant", "One two. Three four. Five six."),
+        ("user", "Thanks."),
+    ]
+
+
+async def test_a_conversation_that_is_deleted_meanwhile_ends_no_talk(served: Served) -> None:
+    conversation = await _conversation(served)
+    async with served.talking(update=_TEXT, conversation=conversation) as talk:
+        await served.ingress.http.delete(f"/v1/conversations/{conversation}")
+        await talk.types("Hi.")
+        await talk.connection.response.create()
+        assert (await talk.until("response.done")).response.status == "completed"
+
+
+async def test_a_talk_that_names_no_conversation_is_not_kept(served: Served) -> None:
+    async with served.talking(update=_TEXT) as talk:
+        await talk.types("Hi.")
+        await talk.connection.response.create()
+        await talk.until("response.done")
+    listed = await served.ingress.http.get("/api/v1/conversations")
+    assert listed.json()["data"] == []
+
+
 # --- who may, and what is refused --------------------------------------------------------------
 
 
@@ -530,6 +641,7 @@ async def test_who_may_not_is_told_why(
     assert await _refusal(served, reader, "model=scripted") == (4403, "insufficient_permissions")
     assert await _refusal(served, secret, "model=nope") == (4404, "model_not_found")
     assert await _refusal(served, secret, "colour=red") == (4400, "invalid_request")
+    assert await _refusal(served, secret, "conversation=conv_1") == (4404, "not_found")
     gone = "session_id=sess_1&resume_token=rt_1"
     assert await _refusal(served, secret, gone) == (4401, "invalid_api_key")
     late = "session_id=sess_1&last_event_id=x&resume_token="

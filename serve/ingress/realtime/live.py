@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.websockets import WebSocketDisconnect
 
-from serve.domain.errors import StoreUnavailable
-from serve.domain.records import Caller, JsonObject
+from serve.domain.errors import NotFound, StoreUnavailable
+from serve.domain.records import Caller, Item, JsonObject
 from serve.ingress.context import IngressPorts
 from serve.ingress.errors import as_error
 from serve.ingress.realtime.outbox import Outbox
@@ -40,6 +41,8 @@ class Live:
         self.outbox = outbox
         self.group = group
         self._term = term
+        self._storing = asyncio.Lock()
+        self._stored: dict[str, JsonObject] = {}
 
     @property
     def caller(self) -> Caller:
@@ -69,6 +72,61 @@ class Live:
         before = self.state.conversation.put(body, self.next_event, after=after)
         await self.keep()
         return before
+
+    async def store(self) -> None:
+        """Write what was said into the caller's conversation, if the session belongs to one.
+
+        An item that is there is replaced, so nothing is there twice. Raises ``TakenOver``.
+        """
+        if not self.state.is_stored:
+            return
+        async with self._storing:
+            # Who has lost the session must not put back what the other one has changed.
+            await self.keep()
+            conversation = self.state.conversation
+            items = [
+                item for item in conversation.prompt() if self._stored.get(item.id) != item.body
+            ]
+            if not items:
+                return
+            try:
+                await self.ports.conversations.put_items(self.caller, conversation.id, items)
+            except StoreUnavailable:
+                # It is written with what comes next.
+                return
+            except NotFound:
+                # Deleted meanwhile: whoever did that wants none of it.
+                self.state.is_stored = False
+                return
+            self._stored |= {item.id: item.body for item in items}
+
+    async def delete(self, item_id: str) -> None:
+        """Forget an item, wherever it is. Raises ``NotFound`` unless it is of this session."""
+        conversation = self.state.conversation
+        conversation.delete(item_id)
+        await self.keep()
+        if self.state.is_stored:
+            async with self._storing:
+                self._stored.pop(item_id, None)
+                with suppress(NotFound):
+                    await self.ports.conversations.delete_item(
+                        self.caller, conversation.id, item_id
+                    )
+
+    async def prompt(self) -> tuple[Item, ...]:
+        """All that was said, with what the caller's conversation held before."""
+        said = self.state.conversation.prompt()
+        if not self.state.is_stored:
+            return said
+        try:
+            everything = await self.ports.conversations.all_items(
+                self.caller, self.state.conversation.id
+            )
+        except NotFound:
+            self.state.is_stored = False
+            return said
+        earlier = [item for item in everything if not self.state.conversation.has(item.id)]
+        return (*earlier, *said)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it beside the others; what goes wrong is told and ends nothing else."""

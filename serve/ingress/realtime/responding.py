@@ -123,6 +123,7 @@ class Responder:
         """The conversation's response is told to its end with the next event."""
         self._live.state.answer_ended = self._live.next_event
         await self._live.keep()
+        await self._live.store()
 
     # --- one response -------------------------------------------------------------------------
 
@@ -143,6 +144,7 @@ class Responder:
                 state.answer, state.answer_ended = plan, None
                 state.answer_began = self._live.next_event
                 await self._live.keep()
+                await self._live.store()
             batches = self._live.ports.runs.follow(plan.response_id)
             await self._deliver(active, plan, batches)
         finally:
@@ -237,7 +239,7 @@ class Responder:
 
     async def _input(self, params: ResponseParams) -> tuple[Item, ...]:
         if params.input is None:
-            return self._live.state.conversation.prompt()
+            return await self._live.prompt()
         bodies: list[JsonObject] = []
         for item in params.input:
             if isinstance(item, ItemReference):

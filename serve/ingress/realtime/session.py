@@ -131,6 +131,7 @@ class _Connection:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LISTEN_ON_S):
                 await self._turns.understood()
+        await self._live.store()
 
     async def _obey(self, event: AnyClientEvent) -> None:
         match event:
@@ -161,8 +162,7 @@ class _Connection:
                 item = conversation.get(item_id)
                 await self._live.outbox.send({"type": "conversation.item.retrieved", "item": item})
             case DeleteItem(item_id=item_id):
-                conversation.delete(item_id)
-                await self._live.keep()
+                await self._live.delete(item_id)
                 await self._live.outbox.send(
                     {"type": "conversation.item.deleted", "item_id": item_id}
                 )
@@ -192,6 +192,7 @@ class _Connection:
             await self._responder.cancel("client_cancelled")
         live.state.conversation.truncate(event.item_id, event.audio_end_ms, live.next_event)
         await live.keep()
+        await live.store()
         await live.outbox.send(
             {
                 "type": "conversation.item.truncated",

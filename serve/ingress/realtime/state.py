@@ -137,7 +137,7 @@ class SessionState:
 
     ``answer``: the conversation's last response, whose first event has the number
     ``answer_began`` and the last ``answer_ended``, None while it is being told. ``due``: a turn was
-    heard that is yet to be answered.
+    heard that is yet to be answered. ``is_stored``: the conversation is one of the caller's.
     """
 
     id: str
@@ -150,6 +150,7 @@ class SessionState:
     answer_began: int = 0
     answer_ended: int | None = None
     due: bool = False
+    is_stored: bool = False
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -166,6 +167,7 @@ class SessionState:
             "answer_began": self.answer_began,
             "answer_ended": self.answer_ended,
             "due": self.due,
+            "is_stored": self.is_stored,
         }
 
     @classmethod
@@ -189,4 +191,5 @@ class SessionState:
             answer_began=kept["answer_began"],
             answer_ended=kept["answer_ended"],
             due=kept["due"],
+            is_stored=kept["is_stored"],
         )

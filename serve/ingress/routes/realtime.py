@@ -1,5 +1,9 @@
 """``/v1/realtime``: live conversation over a WebSocket, and secrets with which browsers open one.
 
+As at OpenAI, a session is forgotten. With ``conversation`` in the query, which is ours, it goes on
+with that conversation of the caller and what is said becomes its items: as words, an answer as far
+as it was heard.
+
 Source: https://platform.openai.com/docs/guides/realtime
 """
 
@@ -32,7 +36,7 @@ from serve.ingress.errors import as_error
 from serve.ingress.realtime.live import RESUME_S
 from serve.ingress.realtime.outbox import Seen, parse_event_id
 from serve.ingress.realtime.session import RealtimeSession, check_models
-from serve.ingress.realtime.state import SessionState
+from serve.ingress.realtime.state import Conversation, SessionState
 from serve.protocol.realtime import (
     CreateClientSecret,
     SessionConfig,
@@ -46,7 +50,7 @@ _SECRET_PREFIX: Final = "ek_"  # noqa: S105 - only how they begin
 _SUBPROTOCOL: Final = "realtime"
 _SECRET_SUBPROTOCOL: Final = "openai-insecure-api-key."  # noqa: S105 - what precedes one
 _KNOWN_QUERY: Final = frozenset(
-    {"model", "intent", "session_id", "resume_token", "last_event_id", "call_id"}
+    {"model", "intent", "conversation", "session_id", "resume_token", "last_event_id", "call_id"}
 )
 # RFC 6455 leaves 4000-4999 to applications; these mirror the HTTP statuses.
 _CLOSE_BASE: Final = 4000
@@ -137,6 +141,10 @@ async def _open(socket: WebSocket, ports: IngressPorts) -> _Opened:
         token_digest=_digest(token).hex(),
         config=config,
     )
+    if "conversation" in query:
+        kept = await ports.conversations.get(caller, query["conversation"])
+        state.conversation = Conversation(id=kept.id)
+        state.is_stored = True
     term, _ = await ports.realtime.open(state.id)
     return _Opened(state, term, token, None)
 

@@ -97,6 +97,19 @@ class PostgresConversations:
             if there is None or there[0] != len(set(ids)):
                 raise
 
+    async def put_items(self, caller: Caller, conversation_id: str, items: Sequence[Item]) -> None:
+        """Replace those that are there, append the others in order. Raises ``NotFound``."""
+        async with self._database.transaction() as connection:
+            first_position = await connection.fetchval(
+                self._sql["reserve_positions"], caller.user_id, conversation_id, len(items)
+            )
+            if first_position is None:
+                raise NotFound(f"no conversation {conversation_id!r}")
+            bodies = [item.body for item in items]
+            await connection.execute(
+                self._sql["put_items"], conversation_id, first_position, bodies
+            )
+
     async def get_item(self, caller: Caller, conversation_id: str, item_id: str) -> Item:
         """Raises ``NotFound``."""
         row = await self._database.row(self._sql["item"], caller.user_id, conversation_id, item_id)

@@ -46,6 +46,13 @@ INSERT INTO items (conversation_id, position, response_id, id, body)
 SELECT $1, $2::bigint + entry.place - 1, $3, entry.body ->> 'id', entry.body
   FROM jsonb_array_elements($4) WITH ORDINALITY AS entry (body, place);
 
+-- put_items --
+-- $3 is a JSON array of item bodies, in order; an item that is there stays in its place.
+INSERT INTO items (conversation_id, position, id, body)
+SELECT $1, $2::bigint + entry.place - 1, entry.body ->> 'id', entry.body
+  FROM jsonb_array_elements($3) WITH ORDINALITY AS entry (body, place)
+ON CONFLICT (conversation_id, id) DO UPDATE SET body = excluded.body;
+
 -- count_items --
 SELECT count(*) FROM items i JOIN conversations c ON c.id = i.conversation_id
  WHERE c.id = $2 AND c.owner_id = $1 AND i.id = ANY ($3::text[]);
