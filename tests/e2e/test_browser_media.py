@@ -201,3 +201,19 @@ async def test_one_talks_and_sees_what_was_said(page: Page) -> None:
     await _look(page, "voice")
     await page.get_by_role("button", name="End").click()
     await expect(page.get_by_role("dialog")).to_have_count(0)
+    # It is a conversation like any other: in the list, and to be gone on with in text.
+    await expect(page).to_have_url(re.compile("/c/conv_"))
+    await expect(page.get_by_role("main")).to_contain_text("Dashwood")
+    await page.reload()
+    await expect(page.get_by_role("main")).to_contain_text("Dashwood")
+    message = page.get_by_label("Your message")
+    await message.fill("Say it again in one sentence.")
+    await message.press("Enter")
+    await _answered(page)
+
+
+async def test_a_recording_tells_its_words_before_it_is_sent(page: Page, voice_note: Path) -> None:
+    await page.locator("input[type=file][multiple]").set_input_files([voice_note])
+    attachments = page.get_by_role("list", name="Attachments")
+    await expect(attachments).to_contain_text("Dashwood", timeout=_MAKING_LIMIT_MS)
+    await _look(page, "recording")

@@ -37,3 +37,11 @@ export function formatPercent(fraction: number): string {
 export function count(n: number, singular: string): string {
   return `${n} ${singular}${n === 1 ? "" : "s"}`;
 }
+
+/** The first words of something, on one line. */
+export function shortTitle(text: string): string {
+  const line = text.replaceAll(/\s+/g, " ").trim();
+  return line.length <= MAX_TITLE_LENGTH ? line : `${line.slice(0, MAX_TITLE_LENGTH - 1).trimEnd()}…`;
+}
+
+const MAX_TITLE_LENGTH = 60;

@@ -2,12 +2,11 @@ import { useEffect, useMemo, useState } from "react";
 import { useSelector } from "react-redux";
 import { useNavigate } from "react-router";
 import type { InputPart } from "@/api/types";
+import { useCreateConversationMutation, useRenameConversationMutation } from "@/lib/conversations-api";
 import { asProblem, type Problem } from "@/lib/problem";
 import {
-  useCreateConversationMutation,
   useGetActiveResponseQuery,
   useGetItemsQuery,
-  useNameConversationMutation,
 } from "./api/chat-api";
 import type { ChatRoot, LiveTurn } from "./chat-slice";
 import { titleFor } from "./compose/input-parts";
@@ -36,7 +35,7 @@ export function useConversation(conversationId: string | null): Conversation {
     refetchOnMountOrArgChange: true,
   });
   const [createConversation, creation] = useCreateConversationMutation();
-  const [nameConversation] = useNameConversationMutation();
+  const [nameConversation] = useRenameConversationMutation();
   const answers = useLiveAnswers();
   const navigate = useNavigate();
   const allTurns = useSelector((root: ChatRoot) => root.chat.turns);

@@ -5,12 +5,9 @@ import { Button } from "@/components/ui/button";
 import { ConfirmDialog } from "@/components/ui/confirm-dialog";
 import { ProblemNote } from "@/components/ui/problem-note";
 import { Spinner } from "@/components/ui/spinner";
+import { useDeleteConversationMutation, useRenameConversationMutation } from "@/lib/conversations-api";
 import { asProblem } from "@/lib/problem";
-import {
-  useDeleteConversationMutation,
-  useGetConversationsInfiniteQuery,
-  useRenameConversationMutation,
-} from "./api/conversations-api";
+import { useGetConversationsInfiniteQuery } from "./api/conversation-list-api";
 import { ConversationRow, titleOf } from "./components/conversation-row";
 import { RenameDialog } from "./components/rename-dialog";
 import { groupByAge } from "./group-by-age";

@@ -7,22 +7,42 @@ import { Dialog } from "@/components/ui/dialog";
 import { ProblemNote } from "@/components/ui/problem-note";
 import type { SessionRoot } from "@/lib/base-api";
 import { selectCsrfToken } from "@/lib/session-slice";
+import { useKeptTalk } from "./use-kept-talk";
 import { CONNECTING, reduceVoice, statusInWords, type Caption } from "./voice-reducer";
 import { openVoiceSession, type VoiceSession } from "./voice-session";
 
+type VoiceDialogProps = {
+  /** What the talk goes on from and is kept in; a new conversation without one. */
+  conversationId: string | undefined;
+  onClose: () => void;
+};
+
 /** A conversation by voice: it listens all the time, speaks, and lets itself be interrupted. */
-export function VoiceDialog({ onClose }: { onClose: () => void }) {
+export function VoiceDialog({ conversationId, onClose }: VoiceDialogProps) {
   const store = useStore<SessionRoot>();
   const [state, dispatch] = useReducer(reduceVoice, CONNECTING);
   const [muted, setMuted] = useState(false);
   const [level, setLevel] = useState(0);
   const session = useRef<VoiceSession | null>(null);
+  const talk = useKeptTalk(conversationId);
 
   useEffect(() => {
-    const opened = openVoiceSession(selectCsrfToken(store.getState()), { onEvent: dispatch, onLevel: setLevel });
+    const csrfToken = selectCsrfToken(store.getState());
+    const opened = openVoiceSession(csrfToken, talk.begin, { onEvent: dispatch, onLevel: setLevel });
     session.current = opened;
-    return () => opened.end();
-  }, [store]);
+    return () => void opened.end();
+  }, [store, talk]);
+
+  const firstWords = state.captions.find(({ who, isFinal }) => who === "you" && isFinal)?.text;
+  useEffect(() => {
+    if (firstWords !== undefined) talk.name(firstWords);
+  }, [firstWords, talk]);
+
+  const close = async () => {
+    await session.current?.end();
+    await talk.finish(state.captions.length === 0);
+    onClose();
+  };
 
   const toggleMute = () => {
     session.current?.mute(!muted);
@@ -30,7 +50,7 @@ export function VoiceDialog({ onClose }: { onClose: () => void }) {
   };
   const over = state.status === "ended" || state.status === "failed";
   return (
-    <Dialog open onOpenChange={onClose} width="md" title="Voice" description="Just talk. Speak up to interrupt.">
+    <Dialog open onOpenChange={() => void close()} width="md" title="Voice" description="Just talk. Speak up to interrupt.">
       <div className="space-y-5">
         <div className="flex flex-col items-center gap-4 pt-2">
           <Pulse level={state.status === "speaking" ? 0.5 : level} speaking={state.status === "speaking"} />
@@ -55,7 +75,7 @@ export function VoiceDialog({ onClose }: { onClose: () => void }) {
               </Button>
             </>
           )}
-          <Button variant={over ? "secondary" : "danger"} onClick={onClose}>
+          <Button variant={over ? "secondary" : "danger"} onClick={() => void close()}>
             <PhoneOff aria-hidden className="size-4" /> {over ? "Close" : "End"}
           </Button>
         </div>

@@ -9,7 +9,8 @@ export type VoiceSession = {
   mute: (muted: boolean) => void;
   /** Stops the voice and the answer, as speaking does. */
   interrupt: () => void;
-  end: () => void;
+  /** Resolves when the server knows how much was heard of the last answer. */
+  end: () => Promise<void>;
 };
 
 type Listeners = {
@@ -31,9 +32,14 @@ const SESSION = {
 const MAX_ATTEMPTS = 6;
 const AGAIN_AFTER_MS = 700;
 const SILENCE_CHECK_MS = 120;
+const LEAVE_PATIENCE_MS = 1_000;
 
-/** Talks with the server until `end`: microphone in, voice out, over a connection that may break. */
-export function openVoiceSession(csrfToken: string | null, listeners: Listeners): VoiceSession {
+/** Talks with the server in a `conversation` until `end`: microphone in, voice out, over a connection that may break. */
+export function openVoiceSession(
+  csrfToken: string | null,
+  conversation: () => Promise<string>,
+  listeners: Listeners,
+): VoiceSession {
   const control = new AbortController();
   const player = new PcmPlayer();
   let microphone: Microphone | null = null;
@@ -47,6 +53,8 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
   let isWhole = false;
   /** It was interrupted: what still comes of it is not for the ear. */
   let isStale = false;
+  /** The server has forgotten what was not heard. */
+  let onForgotten: (() => void) | null = null;
 
   const tell = (event: VoiceEvent) => {
     if (!control.signal.aborted) listeners.onEvent(event);
@@ -77,6 +85,15 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
     tell({ kind: "silent" });
   };
 
+  const takeLeave = async () => {
+    if (playing === null || socket?.readyState !== WebSocket.OPEN) return;
+    await new Promise<void>((resolve) => {
+      onForgotten = resolve;
+      window.setTimeout(resolve, LEAVE_PATIENCE_MS);
+      interrupt();
+    });
+  };
+
   const onSound = (itemId: string, pcm16: string) => {
     if (isStale) return;
     if (playing !== itemId) player.stop();
@@ -91,6 +108,7 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
     if (told.type === "session.created") ticket = ticketOf(told) ?? ticket;
     if (ticket !== null && typeof told.event_id === "string") ticket.lastEventId = told.event_id;
     const event = parseVoiceEvent(told);
+    if (told.type === "conversation.item.truncated") onForgotten?.();
     if (event === null) return;
     if (event.kind === "ready") attempts = 0;
     if (event.kind === "heard") interrupt();
@@ -132,7 +150,8 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
     if (!isRecord(secret) || typeof secret.value !== "string") {
       throw new CallFailed(problemOf("payload", "no client secret"));
     }
-    return { path: "/v1/realtime", protocols: ["realtime", `openai-insecure-api-key.${secret.value}`] };
+    const query = new URLSearchParams({ conversation: await conversation() });
+    return { path: `/v1/realtime?${query.toString()}`, protocols: ["realtime", `openai-insecure-api-key.${secret.value}`] };
   };
 
   const silence = window.setInterval(() => {
@@ -172,7 +191,11 @@ export function openVoiceSession(csrfToken: string | null, listeners: Listeners)
       send({ type: "response.cancel" });
       interrupt();
     },
-    end: () => finish({ kind: "ended" }),
+    end: async () => {
+      muted = true;
+      await takeLeave();
+      finish({ kind: "ended" });
+    },
   };
 }
 

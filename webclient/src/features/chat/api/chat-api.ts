@@ -1,5 +1,4 @@
 import type {
-  Conversation,
   ConversationItem,
   Page,
   ResponseObject,
@@ -11,17 +10,6 @@ const ITEMS_PER_PAGE = 100;
 
 export const chatApi = baseApi.injectEndpoints({
   endpoints: (build) => ({
-    createConversation: build.mutation<{ id: string }, void>({
-      query: () => ({ path: "/v1/conversations", method: "POST", body: {} }),
-    }),
-    nameConversation: build.mutation<Conversation, { id: string; title: string }>({
-      query: ({ id, title }) => ({
-        path: `/api/v1/conversations/${id}`,
-        method: "PATCH",
-        body: { title },
-      }),
-      invalidatesTags: ["Conversations"],
-    }),
     getItems: build.query<ConversationItem[], string>({
       queryFn: async (conversationId, _api, _options, fetchPage) => {
         const items: ConversationItem[] = [];
@@ -56,10 +44,8 @@ export const chatApi = baseApi.injectEndpoints({
 });
 
 export const {
-  useCreateConversationMutation,
   useGetActiveResponseQuery,
   useGetItemsQuery,
   useGetResponseQuery,
   useGetTraceQuery,
-  useNameConversationMutation,
 } = chatApi;

@@ -1,5 +1,6 @@
 import type { InputPart } from "@/api/types";
 import { assertNever } from "@/lib/assert-never";
+import { shortTitle } from "@/lib/format";
 import type { Attachment } from "./attachments-reducer";
 
 /** The parts of a message: attachments first, as one shows something before asking about it. */
@@ -25,8 +26,8 @@ export function toInputParts(text: string, attachments: readonly Attachment[]): 
 
 /** A conversation's name until the server or its owner finds a better one. */
 export function titleFor(parts: readonly InputPart[]): string {
-  const text = parts.find((part) => part.type === "input_text")?.text.replaceAll(/\s+/g, " ");
-  if (text !== undefined) return text.length <= 60 ? text : `${text.slice(0, 59).trimEnd()}…`;
+  const text = parts.find((part) => part.type === "input_text")?.text;
+  if (text !== undefined) return shortTitle(text);
   if (parts.some((part) => part.type === "input_image")) return "A picture";
   const file = parts.find((part) => part.type === "input_file");
   return file?.kind === "video" ? "A video" : file?.kind === "document" ? "A document" : "A voice note";

@@ -3,7 +3,7 @@ import { baseApi } from "@/lib/base-api";
 
 const PAGE_SIZE = 40;
 
-const conversationsApi = baseApi.injectEndpoints({
+const conversationListApi = baseApi.injectEndpoints({
   endpoints: (build) => ({
     getConversations: build.infiniteQuery<Page<Conversation>, void, string>({
       infiniteQueryOptions: {
@@ -17,19 +17,7 @@ const conversationsApi = baseApi.injectEndpoints({
       },
       providesTags: ["Conversations"],
     }),
-    renameConversation: build.mutation<Conversation, { id: string; title: string }>({
-      query: ({ id, title }) => ({ path: `/api/v1/conversations/${id}`, method: "PATCH", body: { title } }),
-      invalidatesTags: ["Conversations"],
-    }),
-    deleteConversation: build.mutation<unknown, string>({
-      query: (id) => ({ path: `/v1/conversations/${id}`, method: "DELETE" }),
-      invalidatesTags: ["Conversations"],
-    }),
   }),
 });
 
-export const {
-  useDeleteConversationMutation,
-  useGetConversationsInfiniteQuery,
-  useRenameConversationMutation,
-} = conversationsApi;
+export const { useGetConversationsInfiniteQuery } = conversationListApi;
