@@ -15,8 +15,9 @@ from deployments.vision.classifier import Classifier
 from deployments.vision.concepts import ConceptSpace
 from deployments.vision.description import describe
 from deployments.vision.detector import Detector
-from deployments.vision.pictures import View, decode_picture
+from deployments.vision.pictures import decode_picture
 from deployments.vision.reading import Reader
+from deployments.vision.views import View
 from serve.domain.errors import UnknownModel
 from serve.domain.media import MediaRef
 from serve.domain.messages import FeatureRef, ImagePerception
@@ -99,8 +100,8 @@ class ImageEncoderReplica:
 
     def _look(self, content: bytes) -> ImagePerception:
         started_s = time.perf_counter()
-        view = View.of(decode_picture(content))
-        probabilities = self._classifier.probabilities(view.picture)
+        view = View(content)
+        probabilities = self._classifier.probabilities(view)
         labels = self._classifier.labels(probabilities)
         objects = self._detector.detect(view)
         lines = self._reader.read(view)

@@ -89,8 +89,14 @@ class NodeOptions:
         )
 
 
-# One OpenMP thread: spinning teams of several replicas collapse under contention.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+# One OpenMP thread: spinning teams of several replicas collapse under contention. One of OpenCV's:
+# a picture is too small to share.
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
 
 # 2 MB less in each process: few of its many threads ever allocate at the same time, and tracebacks
 # do without the columns of what they point at.

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from deployments.onnx_graph import open_session
-from deployments.vision.pictures import View
+from deployments.vision.views import View, interpolated, normalise
 from serve.domain.messages import DetectedObject
 
 Array = NDArray[np.float32]
@@ -36,8 +35,8 @@ class Detector:
 
     def detect(self, view: View) -> tuple[DetectedObject, ...]:
         """Objects, surest first, each once."""
-        scale = _SIDE_PX / max(view.picture.size)
-        scores, corners = self._run(_letterbox(view.picture, scale))
+        scale = _scale_of(view)
+        scores, corners = self._run(letterbox(view))
         best, names = scores.max(axis=1), scores.argmax(axis=1)
         sure = best >= _MIN_SCORE
         best, names, corners = best[sure], names[sure], corners[sure]
@@ -66,15 +65,18 @@ class Detector:
         return np.concatenate(all_scores), np.concatenate(all_corners)
 
 
-def _letterbox(picture: PIL.Image.Image, scale: float) -> Array:
+def letterbox(view: View) -> Array:
     """The picture in the top left of the network's square, normalised, (1, 3, side, side)."""
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    small = picture.resize((width, height), PIL.Image.Resampling.BILINEAR)
-    square = np.zeros((_SIDE_PX, _SIDE_PX, 3), dtype=np.float32)
-    bgr = np.asarray(small, dtype=np.float32)[:, :, ::-1]
-    square[:height, :width] = (bgr - _MEAN_BGR) / _SCALE_BGR
-    result: Array = np.ascontiguousarray(square.transpose(2, 0, 1)[np.newaxis])
-    return result
+    scale = _scale_of(view)
+    width, height = (max(1, round(side * scale)) for side in (view.width_px, view.height_px))
+    small = interpolated(view.at_least(width, height), width, height)
+    image = np.zeros((1, 3, _SIDE_PX, _SIDE_PX), dtype=np.float32)
+    normalise(small, image[0, :, :height, :width], _MEAN_BGR, _SCALE_BGR)
+    return image
+
+
+def _scale_of(view: View) -> float:
+    return _SIDE_PX / max(view.width_px, view.height_px)
 
 
 def _corners(distances: Array, stride_px: int) -> Array:

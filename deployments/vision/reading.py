@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from deployments.vision.pictures import View
+from deployments.onnx_graph import open_session
+from deployments.vision.views import View
 from serve.domain.messages import Box, TextLine
 
-_N_THREADS = 2
+_MODEL_FILES = {
+    "Det": "PP-OCRv6_det_small.onnx",
+    "Cls": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "Rec": "PP-OCRv6_rec_small.onnx",
+}
 _MIN_SCORE = 0.6
 # Eyes, cups and buttons are read as "0" or "8" with up to 0.9; true short words score more.
 _SHORT_CHARACTERS = 4
@@ -20,21 +26,19 @@ class Reader:
     """Not thread-safe."""
 
     def __init__(self) -> None:
-        from rapidocr import RapidOCR
+        import rapidocr
+        from omegaconf import flag_override
 
-        self._engine = RapidOCR(
-            params={
-                "Global.log_level": "critical",
-                "EngineConfig.onnxruntime.intra_op_num_threads": _N_THREADS,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            }
-        )
+        self._engine = rapidocr.RapidOCR(params={"Global.log_level": "critical"})
+        folder = Path(rapidocr.__file__).with_name("models")
+        # Its own sessions let threads spin, which costs twice the work where cores are shared.
+        with flag_override(self._engine.cfg, ["allow_objects"], values=[True]):
+            for part, file in _MODEL_FILES.items():
+                self._engine.cfg[part].session = open_session(folder / file)
 
     def read(self, view: View) -> tuple[TextLine, ...]:
         """Lines in reading order: rows from the top, each from the left."""
-        # RapidOCR, like OpenCV, takes BGR.
-        pixels = np.ascontiguousarray(np.asarray(view.picture)[:, :, ::-1])
-        found = self._engine(pixels)
+        found = self._engine(view.bgr)
         if found.boxes is None or found.txts is None:
             return ()
         lines = []
