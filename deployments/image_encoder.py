@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from serve.registry.specs import ModelSpec
 
 
+_LOOKS_AT_ONCE = 2
+
+
 class FeatureMaker(Protocol):
     """The vision tower of a natively multimodal generator."""
 
@@ -38,7 +41,7 @@ class FeatureMaker(Protocol):
 
 
 class ImageEncoderReplica:
-    """Looks at one picture at a time; others wait, and Serve adds replicas.
+    """Looks at few pictures at a time; others wait, and Serve adds replicas.
 
     Args:
         spec: The models that look.
@@ -67,8 +70,9 @@ class ImageEncoderReplica:
         )
         self._space = ConceptSpace(sentences, self._classifier.names, self._detector.names)
         self._tower = tower() if tower is not None else None
-        # One thread: the models use the cores themselves, and the reader is not thread-safe.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
+        self._at_tower = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tower")
+        # While a picture is decoded or its lines are cut out, another one has the models' threads.
+        self._worker = ThreadPoolExecutor(max_workers=_LOOKS_AT_ONCE, thread_name_prefix="look")
 
     async def perceive(self, media: MediaRef) -> ImagePerception:
         """See everything there is to see.
@@ -91,7 +95,7 @@ class ImageEncoderReplica:
             raise UnknownModel(f"{model!r} takes no pictures here, only text", param="model")
         content = await self._store.get(media.storage_key)
         return await asyncio.get_running_loop().run_in_executor(
-            self._worker, lambda: tower.features(decode_picture(content), media)
+            self._at_tower, lambda: tower.features(decode_picture(content), media)
         )
 
     async def ping(self) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deployments.batching import Batcher
 from deployments.loading import model_dir
 from deployments.sentences import SentenceModel, Tokens, Vectors
+from serve.domain.batching import Batcher
 from serve.domain.errors import ContextLengthExceeded, InvalidRequest
 from serve.domain.messages import Embeddings, TextBatch
 
@@ -58,6 +58,12 @@ class TextEncoderReplica:
             n_tokens=sum(len(one.ids) for one in tokens),
             model=self._spec.name,
         )
+
+    async def encode_each(
+        self, batches: Sequence[TextBatch]
+    ) -> Sequence[Embeddings | BaseException]:
+        """Every batch for itself, in order: one call carries those of many callers."""
+        return await asyncio.gather(*map(self.encode, batches), return_exceptions=True)
 
     async def ping(self) -> str:
         """The revision that answers."""

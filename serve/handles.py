@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import cycle
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
+from serve.domain.batching import Batcher
 from serve.domain.errors import (
     EngineDead,
     NodeTimeout,
@@ -53,6 +55,10 @@ _RAY_ERRORS = (
     RayServeException,
     RayError,
 )
+
+# As many calls as the replica embeds together, and how many texts one of them may have.
+_MAX_JOINED = 64
+_FEW_TEXTS = 16
 
 
 class _NodeClient:
@@ -153,12 +159,41 @@ async def _undisguised(response: DeploymentResponse[Any]) -> Any:
 
 
 class TextEncoderClient(_NodeClient):
-    """``domain.ports.TextEncoder``, answered by a deployment."""
+    """``domain.ports.TextEncoder``, answered by a deployment.
+
+    A call costs milliseconds, whatever it carries: batches of few texts travel together while
+    others are on their way.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], *, node: str, timeout_s: float) -> None:
+        super().__init__(handle, node=node, timeout_s=timeout_s)
+        # The replica has one call to work on while the next is on its way.
+        self._ways = cycle(Batcher(self._encode_each, max_items=_MAX_JOINED) for _ in range(2))
 
     async def encode(self, batch: TextBatch) -> Embeddings:
         """Embed on whichever replica is least busy."""
-        answer: Embeddings = await self._call(self._handle.encode.remote(batch))
+        if len(batch.texts) > _FEW_TEXTS:
+            [answer] = await self._encode_each([batch])
+        else:
+            answer = await self._together(batch)
+        if isinstance(answer, BaseException):
+            raise answer
         return answer
+
+    async def _together(self, batch: TextBatch) -> Embeddings | BaseException:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await next(self._ways).submit(batch)
+        except TimeoutError as exc:
+            raise self._too_slow(self._timeout_s) from exc
+
+    async def _encode_each(
+        self, batches: Sequence[TextBatch]
+    ) -> Sequence[Embeddings | BaseException]:
+        answers: Sequence[Embeddings | BaseException] = await self._call(
+            self._handle.encode_each.remote(tuple(batches))
+        )
+        return answers
 
 
 class ImageEncoderClient(_NodeClient):

@@ -48,6 +48,12 @@ def spent_s(before: Snapshot, after: Snapshot) -> dict[str, float]:
     return dict(spent)
 
 
+def processor_s(pid: int) -> float:
+    """Processor time of all threads of a process, by the scheduler's nanoseconds."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
 def pss_mb(roots: Iterable[int]) -> dict[str, list[float]]:
     """Proportional set size of every process, megabytes, by role."""
     found: dict[str, list[float]] = defaultdict(list)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.load.processes import processor_s
 from benchmarks.report import keep
 from serve.domain.journal import Ended, Wrote
 from serve.domain.messages import Finished, FinishReason, TextDelta, Usage
@@ -121,12 +122,6 @@ async def follow(load: Load) -> float:
 def run(part: Callable[[Load], Coroutine[None, None, float]], load: Load) -> float:
     """In a process of its own, in the loop that Serve's replicas have."""
     return uvloop.run(part(load))
-
-
-def processor_s(pid: int) -> float:
-    """Processor time of all threads of a process, by the scheduler's nanoseconds."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 READERS = {"follow": follow, "fold": fold, "pass_by": pass_by}

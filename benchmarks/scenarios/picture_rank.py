@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from blake3 import blake3
 from numpy.typing import NDArray
 
+from benchmarks.media import kept
 from benchmarks.report import keep
 from deployments.image_encoder import ImageEncoderReplica
 from deployments.image_generator import ImageGeneratorReplica
@@ -33,7 +33,7 @@ from deployments.loading import model_dir
 from deployments.painting.emoji import SIDE_PX, NamedPicture, emoji
 from deployments.painting.loading import load_painter
 from deployments.sentences import SentenceModel
-from serve.domain.media import MediaKind, MediaRef
+from serve.domain.media import MediaKind
 from serve.domain.messages import Painted, PaintRequest
 from serve.registry.catalog import CPU_CATALOG
 from serve.storage.local_objects import LocalObjectStore
@@ -116,17 +116,7 @@ class Judges:
         picture = PIL.Image.fromarray(pixels).resize((_SIDE_PX, _SIDE_PX))
         picture.save(written, "PNG")
         content = written.getvalue()
-        digest = blake3(content).hexdigest()
-        await self._store.put(digest, content, mime_type="image/png")
-        media = MediaRef(
-            asset_id=digest,
-            owner_id="judge",
-            kind=MediaKind.IMAGE,
-            mime_type="image/png",
-            content_hash=digest,
-            storage_key=digest,
-            n_bytes=len(content),
-        )
+        media = await kept(self._store, content, MediaKind.IMAGE, "image/png")
         return np.asarray((await self._encoder.perceive(media)).vector, dtype=np.float32)
 
     def _nearest(self, pixels: Pixels) -> NamedPicture:

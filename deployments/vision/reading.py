@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,22 +25,19 @@ _MIN_SCORE_OF_SHORT = 0.95
 
 
 class Reader:
-    """Not thread-safe."""
+    """Thread-safe: an engine for each thread, all with the same models."""
 
     def __init__(self) -> None:
         import rapidocr
-        from omegaconf import flag_override
 
-        self._engine = rapidocr.RapidOCR(params={"Global.log_level": "critical"})
         folder = Path(rapidocr.__file__).with_name("models")
         # Its own sessions let threads spin, which costs twice the work where cores are shared.
-        with flag_override(self._engine.cfg, ["allow_objects"], values=[True]):
-            for part, file in _MODEL_FILES.items():
-                self._engine.cfg[part].session = open_session(folder / file)
+        self._sessions = {part: open_session(folder / file) for part, file in _MODEL_FILES.items()}
+        self._of_thread = threading.local()
 
     def read(self, view: View) -> tuple[TextLine, ...]:
         """Lines in reading order: rows from the top, each from the left."""
-        found = self._engine(view.bgr)
+        found = self._engine()(view.bgr)
         if found.boxes is None or found.txts is None:
             return ()
         lines = []
@@ -48,6 +47,21 @@ class Reader:
                 box = view.stored_box(outline.astype(np.float32))
                 lines.append(TextLine(text=text.strip(), score=float(score), box=box))
         return in_reading_order(lines)
+
+    def _engine(self) -> Any:
+        if not hasattr(self._of_thread, "engine"):
+            self._of_thread.engine = self._new_engine()
+        return self._of_thread.engine
+
+    def _new_engine(self) -> Any:
+        from omegaconf import flag_override
+        from rapidocr import RapidOCR
+
+        engine = RapidOCR(params={"Global.log_level": "critical"})
+        with flag_override(engine.cfg, ["allow_objects"], values=[True]):
+            for part, session in self._sessions.items():
+                engine.cfg[part].session = session
+        return engine
 
 
 def _is_credible(text: str, score: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from serve.domain.errors import (
 )
 from serve.domain.media import MediaKind, MediaLimits, MediaRef, SanitizedMedia, asset_storage_key
 from serve.domain.messages import (
+    Embeddings,
     GenerationRequest,
     Progress,
     Sampling,
@@ -105,8 +106,8 @@ class _Troubled:
     def __init__(self) -> None:
         self.was_cancelled = False
 
-    async def encode(self, batch: TextBatch) -> None:
-        match batch.texts[0]:
+    async def encode_each(self, batches: Sequence[TextBatch]) -> None:
+        match batches[0].texts[0]:
             case "slow":
                 await asyncio.sleep(30)
             case "ours":
@@ -148,6 +149,20 @@ async def test_refusals_cross_the_handle_as_they_are(text_encoder: TextEncoderCl
     with pytest.raises(ContextLengthExceeded) as refused:
         await text_encoder.encode(TextBatch(("word " * 2000,)))
     assert refused.value.context["limit"] == 256
+
+
+async def test_texts_that_travel_together_are_answered_each_for_itself(
+    text_encoder: TextEncoderClient,
+) -> None:
+    texts = ["a cat", "", "word " * 2000, *(f"number {n}" for n in range(20))]
+    calls = [text_encoder.encode(TextBatch((text,))) for text in texts]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(found[1], InvalidRequest)
+    assert isinstance(found[2], ContextLengthExceeded)
+    alone = await text_encoder.encode(TextBatch(tuple(texts[3:])))
+    for each, vector in zip(found[3:], alone.vectors, strict=True):
+        assert isinstance(each, Embeddings)
+        assert np.abs(each.vectors[0] - vector).max() < 1e-5
 
 
 async def test_trouble_behind_a_handle_becomes_an_error_of_ours() -> None:

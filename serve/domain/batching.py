@@ -1,4 +1,4 @@
-"""Calls that arrive while the model is busy go through it together next time."""
+"""Calls that arrive while others are under way go together next time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ResultT = TypeVar("ResultT")
 class Batcher(Generic[ItemT, ResultT]):
     """Joins concurrent calls of one event loop, with no task of its own and no waiting time.
 
-    Whoever finds the model free runs what has gathered, for itself and for the others.
+    Whoever finds the way free runs what has gathered, for itself and for the others.
     ``run`` gives one result per item, in order; if it fails, all its items fail alike.
     """
 
