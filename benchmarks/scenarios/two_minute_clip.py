@@ -148,16 +148,18 @@ async def watch(client: VideoEncoderClient, media: MediaRef) -> Watched:
                 case Progress(note=note):
                     notice("progress")
                     if note:
-                        notice("words" if note.endswith('"') else "shot")
+                        notice("words" if note.split(" ", 1)[1].startswith('"') else "shot")
                 case VideoPerception():
                     seen = step
+    whole_s = time.perf_counter() - began_s
     assert seen is not None
     assert seen.sound is not None
     return Watched(
-        first_progress_s=first_s["progress"],
-        first_shot_s=first_s["shot"],
-        first_words_s=first_s["words"],
-        whole_s=time.perf_counter() - began_s,
+        first_progress_s=first_s.get("progress", whole_s),
+        # Of two that come at once, only the later one is told.
+        first_shot_s=first_s.get("shot", whole_s),
+        first_words_s=first_s.get("words", whole_s),
+        whole_s=whole_s,
         n_shots=len(seen.shots),
         n_segments=len(seen.sound.segments),
     )
