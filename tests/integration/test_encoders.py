@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,18 @@ async def test_a_sentence_finds_the_picture_it_speaks_of(
     assert np.linalg.norm(pictures, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
     best = (queries.vectors @ np.array(pictures).T).argmax(axis=1)
     assert best.tolist() == [0, 1, 2, 3]
+
+
+async def test_pictures_looked_at_together_are_seen_as_alone(
+    image_encoder: ImageEncoderReplica, store_media: StoreMedia
+) -> None:
+    names = ("page", "chelsea", "text", "coffee")
+    alone = [await _look(image_encoder, store_media, _sample(name)) for name in names]
+    together = await asyncio.gather(
+        *(_look(image_encoder, store_media, _sample(name)) for name in names)
+    )
+    for one, other in zip(alone, together, strict=True):
+        assert replace(one, encode_s=0.0) == replace(other, encode_s=0.0)
 
 
 async def test_an_empty_picture_claims_nothing(
