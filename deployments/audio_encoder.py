@@ -1,4 +1,4 @@
-"""Recordings to perceptions."""
+"""Recordings to perceptions, and to features when the generator has a tower for them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from deployments.hearing.listening import Listening
 from deployments.hearing.pausing import paused, resumed
-from deployments.hearing.recording import as_samples
+from deployments.hearing.recording import as_samples, decode_recording
 from deployments.hearing.sounds import SoundTagger
 from deployments.hearing.transcriber import Transcriber
 from deployments.hearing.voice import SileroVoiceDetector
 from deployments.loading import model_dir
 from deployments.sentences import SentenceModel
-from serve.domain.errors import EngineDead
+from serve.domain.errors import EngineDead, UnknownModel
 from serve.domain.media import MediaRef
 from serve.domain.messages import (
     AudioPerception,
+    FeatureRef,
     Heard,
     PartHeard,
     SoundPart,
@@ -34,8 +35,21 @@ from serve.domain.messages import (
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from deployments.hearing.recording import Samples
     from serve.domain.ports import ObjectStore
     from serve.registry.specs import ModelSpec
+
+
+class SoundFeatureMaker(Protocol):
+    """The audio tower of a generator that hears for itself."""
+
+    def find(self, media: MediaRef) -> FeatureRef | None:
+        """The recording's features, if the generator finds them already."""
+        ...
+
+    def features(self, samples: Samples, media: MediaRef) -> FeatureRef:
+        """Compute the recording's features and put them where the generator finds them."""
+        ...
 
 
 class AudioEncoderReplica:
@@ -46,6 +60,7 @@ class AudioEncoderReplica:
         text_spec: The text encoder in whose space vectors lie.
         models_dir: Where prepared models are.
         open_store: Called once, where the recordings are read from.
+        tower: Called once, for generators that hear for themselves.
     """
 
     def __init__(
@@ -54,6 +69,7 @@ class AudioEncoderReplica:
         text_spec: ModelSpec,
         models_dir: Path,
         open_store: Callable[[], ObjectStore],
+        tower: Callable[[], SoundFeatureMaker] | None = None,
     ) -> None:
         folder = model_dir(spec, models_dir)
         self._spec = spec
@@ -64,6 +80,7 @@ class AudioEncoderReplica:
         self._sentences = SentenceModel(
             model_dir(text_spec, models_dir), max_tokens=text_spec.max_input_tokens
         )
+        self._tower = tower() if tower is not None else None
         # One thread: the models use the cores themselves.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="listen")
         # Somebody waits for an answer: not behind whole recordings.
@@ -137,6 +154,28 @@ class AudioEncoderReplica:
             options=options,
             duration_s=duration_s,
         )
+
+    async def features(self, media: MediaRef, model: str) -> FeatureRef:
+        """What the generator's own tower makes of the recording, stored for it.
+
+        Raises:
+            BrokenMedia: The recording cannot be decoded or holds too little sound.
+            UnknownModel: No generator here hears for itself.
+        """
+        tower = self._tower
+        if tower is None:
+            raise UnknownModel(f"{model!r} takes no recordings here, only text", param="model")
+
+        def hear(recording: BinaryIO) -> FeatureRef:
+            samples = np.concatenate([as_samples(pcm) for pcm in decode_recording(recording)])
+            return tower.features(samples, media)
+
+        loop = asyncio.get_running_loop()
+        known = await loop.run_in_executor(self._worker, tower.find, media)
+        if known is not None:
+            return known
+        with await self._spooled(media) as recording:
+            return await loop.run_in_executor(self._worker, hear, recording)
 
     async def transcribe(self, pcm: bytes, options: TranscriptionOptions) -> Transcript:
         """Write down one turn of a conversation, given as ``UtteranceTranscriber`` says.

@@ -1,4 +1,4 @@
-"""vLLM reads a picture's features from our feature store instead of computing them.
+"""vLLM reads a medium's features from our feature store instead of computing them.
 
 vLLM loads the class by module path, in the scheduler and in every worker. The cache identifier
 of a medium is our own feature key, so what a client sends never names a file.

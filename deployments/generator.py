@@ -28,6 +28,7 @@ from serve.domain.errors import (
     InvalidRequest,
     UnknownModel,
 )
+from serve.domain.media import MediaKind
 from serve.domain.messages import (
     ChatMessage,
     GenerationRequest,
@@ -287,14 +288,14 @@ class GeneratorReplica:
     ) -> tuple[dict[str, Any], int]:
         loop = asyncio.get_running_loop()
         ids = await loop.run_in_executor(self._tokenizing, self._prompts.token_ids, messages, tools)
-        pictures = [
+        media = [
             part
             for message in messages
             for part in message.parts
             if isinstance(part, NativeMediaPart)
         ]
-        # A picture's placeholder grows to the picture's own tokens inside the engine.
-        n_tokens = len(ids) + sum(part.features.n_tokens - 1 for part in pictures)
+        # A medium's placeholder grows to the medium's own tokens inside the engine.
+        n_tokens = len(ids) + sum(part.features.n_tokens - 1 for part in media)
         if n_tokens >= self._window:
             raise ContextLengthExceeded(
                 f"the prompt has {n_tokens} tokens, but {self._spec.name} takes at most "
@@ -304,22 +305,27 @@ class GeneratorReplica:
                 window_tokens=self._window,
             )
         prompt: dict[str, Any] = {"prompt_token_ids": ids}
-        if pictures:
-            prompt |= await asyncio.to_thread(self._picture_inputs, pictures)
+        if media:
+            prompt |= await asyncio.to_thread(self._media_inputs, media)
         return prompt, n_tokens
 
-    def _picture_inputs(self, pictures: Sequence[NativeMediaPart]) -> dict[str, Any]:
+    def _media_inputs(self, media: Sequence[NativeMediaPart]) -> dict[str, Any]:
         """Only shapes: the features themselves go from the store to the engine."""
         import torch
 
-        if self._features is None:
-            raise InvalidRequest(f"{self._spec.name} cannot see pictures", param="input")
-        keys = [part.features.key for part in pictures]
-        grids = torch.stack([self._features.grid(key) for key in keys])
-        return {
-            "multi_modal_data": {"image": {"image_grid_thw": grids}},
-            "multi_modal_uuids": {"image": keys},
-        }
+        keys: dict[MediaKind, list[str]] = {}
+        for part in media:
+            keys.setdefault(part.media.kind, []).append(part.features.key)
+        data: dict[str, dict[str, torch.Tensor]] = {}
+        for kind, of_kind in keys.items():
+            if self._features is None or not self._spec.takes(kind):
+                raise InvalidRequest(f"{self._spec.name} takes no {kind}", param="input")
+            shapes = [self._features.shape(key) for key in of_kind]
+            data[kind.value] = {
+                name: torch.stack([shape[name] for shape in shapes]) for name in shapes[0]
+            }
+        uuids = {kind.value: of_kind for kind, of_kind in keys.items()}
+        return {"multi_modal_data": data, "multi_modal_uuids": uuids}
 
     async def _run(self, request: GenerationRequest, job: _Job) -> None:
         # A resubmitted response may meet its own ghost, which need not go on.

@@ -1,24 +1,30 @@
-"""Videos to perceptions: shots by the image encoder, sound by the audio encoder, side by side."""
+"""Videos to perceptions: shots by the image encoder, sound by the audio encoder, side by side.
+
+And to features, when the generator has a tower for frames.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from blake3 import blake3
 
+from deployments.vision.pictures import decode_picture
 from deployments.watching.decoding import VideoDecoder
 from deployments.watching.parts import Glimpse, Sound, Tick
-from serve.domain.errors import BrokenMedia, EngineDead, NotFound, PolymodalError
+from serve.domain.errors import BrokenMedia, EngineDead, NotFound, PolymodalError, UnknownModel
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import (
     AudioPerception,
     Box,
+    FeatureRef,
     Progress,
     Shot,
     TranscriptionOptions,
@@ -28,6 +34,9 @@ from serve.domain.messages import (
 from serve.domain.timecode import clock
 
 if TYPE_CHECKING:
+    import PIL.Image
+
+    from deployments.vision_tower import FrameSampling
     from serve.domain.ports import AudioEncoder, ImageEncoder, ObjectStore
 
 # One is looked at while the next is on its way.
@@ -37,6 +46,23 @@ _PULSE_S = 2.0
 # How much of the whole is looking, when there is something to hear too.
 _LOOKING_SHARE = 0.7
 _NOTE_CHARACTERS = 80
+
+
+class FrameFeatureMaker(Protocol):
+    """The vision tower of a generator that watches for itself."""
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames it wants."""
+        ...
+
+    def find_video(self, media: MediaRef) -> FeatureRef | None:
+        """The video's features, if the generator finds them already."""
+        ...
+
+    def video_features(self, frames: Sequence[PIL.Image.Image], media: MediaRef) -> FeatureRef:
+        """Compute the video's features and put them where the generator finds them."""
+        ...
 
 
 class VideoEncoderReplica:
@@ -51,6 +77,7 @@ class VideoEncoderReplica:
         as_image_encoder: Makes a client of that handle.
         sounds: Serve's handle to the audio encoder.
         as_audio_encoder: Makes a client of that handle.
+        tower: Called once, for generators that watch for themselves.
     """
 
     def __init__(
@@ -62,12 +89,16 @@ class VideoEncoderReplica:
         as_image_encoder: Callable[[Any], ImageEncoder],
         sounds: Any,
         as_audio_encoder: Callable[[Any], AudioEncoder],
+        tower: Callable[[], FrameFeatureMaker] | None = None,
     ) -> None:
         self._revision = revision
         self._store = open_store()
         self._decoder = decoder()
         self._images = as_image_encoder(images)
         self._sounds = as_audio_encoder(sounds)
+        self._tower = tower() if tower is not None else None
+        # One thread: a tower uses the cores itself.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watch")
 
     async def perceive(
         self, media: MediaRef, options: TranscriptionOptions
@@ -98,6 +129,28 @@ class VideoEncoderReplica:
         finally:
             work.cancel()
             await asyncio.wait([work])
+
+    async def features(self, media: MediaRef, model: str) -> FeatureRef:
+        """What the generator's own tower makes of the frames, stored for it.
+
+        Raises:
+            BrokenMedia: The video cannot be decoded.
+            UnknownModel: No generator here watches for itself.
+        """
+        tower = self._tower
+        if tower is None:
+            raise UnknownModel(f"{model!r} takes no videos here, only text", param="model")
+        loop = asyncio.get_running_loop()
+        known = await loop.run_in_executor(self._worker, tower.find_video, media)
+        if known is not None:
+            return known
+        content = await self._store.get(media.storage_key)
+        interval_s = tower.sampling.interval_s(media.duration_s or 0.0)
+        frames = [jpeg async for jpeg in self._decoder.frames(media, content, interval_s)]
+        return await loop.run_in_executor(
+            self._worker,
+            lambda: tower.video_features([decode_picture(jpeg) for jpeg in frames], media),
+        )
 
     async def ping(self) -> str:
         """The revision that answers."""

@@ -11,6 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 
 from deployments.audio_encoder import AudioEncoderReplica
+from deployments.audio_tower import load_audio_tower
 from deployments.document_encoder import DocumentEncoderReplica
 from deployments.echo_generator import EchoGenerator
 from deployments.filming.loading import load_film_model
@@ -46,10 +47,18 @@ from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects, media_
 from serve.config.app_args import AppArgs
 from serve.config.settings import ReplicaRange, Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
+from serve.domain.media import MediaKind
 from serve.domain.perception import reading_revision, watching_revision
 from serve.handles import AudioEncoderClient, ImageEncoderClient
 from serve.registry.catalog import catalog
 from serve.registry.specs import ModelSpec, Registry, Role
+
+# Who computes what the first generator that takes such media makes of them.
+_TOWERS = {
+    MediaKind.IMAGE: load_tower,
+    MediaKind.VIDEO: load_tower,
+    MediaKind.AUDIO: load_audio_tower,
+}
 
 
 def build(args: AppArgs) -> Application:
@@ -69,18 +78,22 @@ def build(args: AppArgs) -> Application:
     )
     models_dir = settings.models_dir
     feature_dir = str(settings.feature_dir)
-    native = next((spec for spec in generator_specs if spec.sees_pictures), None)
-    tower = partial(load_tower, native, models_dir, feature_dir) if native else None
+    towers = {
+        kind: partial(load, spec, models_dir, feature_dir)
+        for kind, load in _TOWERS.items()
+        for spec in reversed(generator_specs)
+        if spec.takes(kind)
+    }
     open_store = partial(ReplicaObjects, settings)
     open_journal = partial(ReplicaJournal, settings.redis_url)
     open_notices = partial(ReplicaNotices, settings.redis_url)
 
     text = _deployment(TEXT_ENCODER, TextEncoderReplica).bind(text_spec, models_dir)
     image = _deployment(IMAGE_ENCODER, ImageEncoderReplica).bind(
-        image_spec, text_spec, models_dir, open_store, tower
+        image_spec, text_spec, models_dir, open_store, towers.get(MediaKind.IMAGE)
     )
     audio = _deployment(AUDIO_ENCODER, AudioEncoderReplica).bind(
-        audio_spec, text_spec, models_dir, open_store
+        audio_spec, text_spec, models_dir, open_store, towers.get(MediaKind.AUDIO)
     )
     seeing = partial(ImageEncoderClient, node="image encoder", timeout_s=settings.node_timeout_s)
     document = _deployment(DOCUMENT_ENCODER, DocumentEncoderReplica).bind(
@@ -99,6 +112,7 @@ def build(args: AppArgs) -> Application:
         seeing,
         audio,
         partial(AudioEncoderClient, node="audio encoder", timeout_s=settings.node_timeout_s),
+        towers.get(MediaKind.VIDEO),
     )
     speech = _deployment(SPEECH_GENERATOR, SpeechGeneratorReplica).bind(speech_specs, models_dir)
     moderator_spec = _chosen(models_of, args.moderator, Role.MODERATOR)
@@ -194,6 +208,6 @@ def _served(spec: ModelSpec) -> ServedModel:
         role=spec.role.value,
         revision=spec.revision,
         aliases=spec.aliases,
-        sees_pictures=spec.sees_pictures,
+        modalities=spec.traits.modalities if spec.generator else (),
         voices=spec.voices,
     )

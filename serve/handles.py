@@ -196,13 +196,8 @@ class TextEncoderClient(_NodeClient):
         return answers
 
 
-class ImageEncoderClient(_NodeClient):
-    """``domain.ports.ImageEncoder``, answered by a deployment."""
-
-    async def perceive(self, media: MediaRef) -> ImagePerception:
-        """Look at a picture."""
-        answer: ImagePerception = await self._call(self._handle.perceive.remote(media))
-        return answer
+class _FeatureEncoderClient(_NodeClient):
+    """``domain.ports.FeatureEncoder``, answered by a deployment."""
 
     async def features(self, media: MediaRef, model: str) -> FeatureRef:
         """Compute generator-ready features."""
@@ -210,7 +205,16 @@ class ImageEncoderClient(_NodeClient):
         return answer
 
 
-class AudioEncoderClient(_NodeClient):
+class ImageEncoderClient(_FeatureEncoderClient):
+    """``domain.ports.ImageEncoder``, answered by a deployment."""
+
+    async def perceive(self, media: MediaRef) -> ImagePerception:
+        """Look at a picture."""
+        answer: ImagePerception = await self._call(self._handle.perceive.remote(media))
+        return answer
+
+
+class AudioEncoderClient(_FeatureEncoderClient):
     """``domain.ports.AudioEncoder``, answered by a deployment."""
 
     def listen(self, media: MediaRef, options: TranscriptionOptions) -> AsyncGenerator[Heard, None]:
@@ -236,7 +240,7 @@ class AudioEncoderClient(_NodeClient):
         return answer
 
 
-class VideoEncoderClient(_NodeClient):
+class VideoEncoderClient(_FeatureEncoderClient):
     """``domain.ports.VideoEncoder``, answered by a deployment."""
 
     def perceive(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from deployments.generation.worker_extension import WORKER_EXTENSION, WorkerExtension
 from deployments.loading import model_dir
+from serve.domain.media import MediaKind
 from serve.registry.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
         # Inductor with bfloat16 gave wrong text and a 90 s start.
         options["enforce_eager"] = True
         options["worker_cls"] = _CPU_WORKER
-    if spec.sees_pictures:
-        options |= _picture_options(feature_dir)
-        if current_platform.is_cpu() and importlib.util.find_spec("torchvision") is None:
+    if spec.traits.modalities:
+        options |= _media_options(feature_dir)
+        sees = spec.takes(MediaKind.IMAGE) or spec.takes(MediaKind.VIDEO)
+        if sees and current_platform.is_cpu() and importlib.util.find_spec("torchvision") is None:
             _teach_pictures()
             options["worker_cls"] = _PICTURE_WORKER
     before = {process.pid for process in multiprocessing.active_children()}
@@ -100,14 +102,14 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
     return StartedEngine(llm, int(engine.pid or 0), stats)
 
 
-def _picture_options(feature_dir: str | None) -> dict[str, Any]:
+def _media_options(feature_dir: str | None) -> dict[str, Any]:
     """Features come through our connector; the tower's weights are not even loaded."""
     if feature_dir is None:
-        raise ValueError("a model that sees pictures needs the folder with their features")
+        raise ValueError("a model that takes media needs the folder with their features")
     from vllm.config import ECTransferConfig
 
     return {
-        "limit_mm_per_prompt": {"image": 0, "video": 0},
+        "limit_mm_per_prompt": {"image": 0, "video": 0, "audio": 0},
         "mm_processor_cache_gb": 0,
         "ec_transfer_config": ECTransferConfig(
             ec_connector="FeatureStoreConnector",

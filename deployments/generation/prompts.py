@@ -23,7 +23,7 @@ class ChatPrompts:
         self._special = re.compile("|".join(map(re.escape, special))) if special else None
 
     def token_ids(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]) -> list[int]:
-        """The prompt, ready for the assistant's turn; a picture is one placeholder token.
+        """The prompt, ready for the assistant's turn; a medium is one placeholder token.
 
         Raises:
             InvalidRequest: The model's template refuses these messages.
@@ -67,7 +67,7 @@ class ChatPrompts:
         return [
             {"type": "text", "text": self._harmless(part.text)}
             if isinstance(part, TextPart)
-            else {"type": "image"}
+            else {"type": part.media.kind.value}
             for part in message.parts
         ]
 

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL in vLLM without torchvision: pictures are prepared by Pillow, videos not at all.
+"""Qwen2.5-VL in vLLM without torchvision: pictures are prepared by Pillow.
 
 Importing this module loads vLLM; ``register`` tells vLLM to use our class for the architecture.
 """
@@ -12,15 +12,15 @@ from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProce
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 from vllm.model_executor.models.qwen2_5_vl import (
+    Qwen2_5_VLDummyInputsBuilder,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLMultiModalProcessor,
     Qwen2_5_VLProcessingInfo,
 )
-from vllm.model_executor.models.qwen2_vl import Qwen2VLDummyInputsBuilder
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
-_ARCHITECTURE: Final = "Qwen2_5_VLForConditionalGeneration"
+ARCHITECTURE: Final = "Qwen2_5_VLForConditionalGeneration"
 
 
 class PictureProcessor(ProcessorMixin):  # type: ignore[misc]  # transformers is untyped here
@@ -44,43 +44,29 @@ class PictureProcessor(ProcessorMixin):  # type: ignore[misc]  # transformers is
 class PictureProcessingInfo(Qwen2_5_VLProcessingInfo):  # type: ignore[misc]
     """Tells vLLM which inputs there can be and who prepares them."""
 
+    processor_class: type[PictureProcessor] = PictureProcessor
+
     def get_hf_processor(self, **kwargs: object) -> PictureProcessor:
         """Built once per engine; no request can change how pictures are prepared."""
         cached: PictureProcessor | None = getattr(self, "_pictures", None)
         if cached is None:
             pillow = Qwen2VLImageProcessorPil.from_pretrained(self.ctx.model_config.model)
-            cached = self._pictures = PictureProcessor(pillow, self.get_tokenizer())
+            cached = self._pictures = self.processor_class(pillow, self.get_tokenizer())
         return cached
 
+    def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
+        """None: neither a request nor a setting changes how media are prepared."""
+        return {}
+
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
-        """Any number of pictures."""
-        return {"image": None}
-
-    def get_mm_max_tokens_per_item(
-        self, seq_len: int, mm_counts: Mapping[str, int]
-    ) -> Mapping[str, int]:
-        """The largest picture that the processor lets through."""
-        return {"image": self.get_max_image_tokens()}
-
-
-class PictureDummyInputs(Qwen2VLDummyInputsBuilder):  # type: ignore[misc]
-    """What vLLM sizes its buffers with."""
-
-    def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
-        """One placeholder per picture."""
-        return PictureProcessor.image_token * mm_counts.get("image", 0)
-
-    def get_dummy_mm_data(
-        self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Pictures of the largest size."""
-        width, height = self.info.get_image_size_with_most_features()
-        n_images = mm_counts.get("image", 0)
-        return {"image": self._get_dummy_images(width=width, height=height, num_images=n_images)}
+        """Any number of both. A video comes as features alone: nothing here can prepare one."""
+        return {"image": None, "video": None}
 
 
 @MULTIMODAL_REGISTRY.register_processor(
-    Qwen2_5_VLMultiModalProcessor, info=PictureProcessingInfo, dummy_inputs=PictureDummyInputs
+    Qwen2_5_VLMultiModalProcessor,
+    info=PictureProcessingInfo,
+    dummy_inputs=Qwen2_5_VLDummyInputsBuilder,
 )
 class PictureQwen(Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]
     """vLLM's own model, unchanged, with the processor above."""
@@ -88,4 +74,4 @@ class PictureQwen(Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]
 
 def register() -> None:
     """Make vLLM use it, in this process. May be called again."""
-    ModelRegistry.register_model(_ARCHITECTURE, PictureQwen)
+    ModelRegistry.register_model(ARCHITECTURE, PictureQwen)

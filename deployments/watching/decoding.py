@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from deployments.watching.parts import Glimpse, Sound, Tick, WatchJob, said_by
@@ -52,16 +53,35 @@ class VideoDecoder:
         The last tick is the end of the video. Closing this ends the process. Raises
         ``BrokenMedia``, ``MediaTooLarge``.
         """
+        async with aclosing(self._done(self._job(media, _EVERY_S), content)) as parts:
+            async for part in parts:
+                yield part
+
+    async def frames(
+        self, media: MediaRef, content: bytes, every_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """What is shown every ``every_s``, from the first moment on, as JPEG. Raises as above."""
+        job = replace(self._job(media, every_s), is_even=True)
+        async with aclosing(self._done(job, content)) as parts:
+            async for said, jpeg in parts:
+                if isinstance(said, Glimpse):
+                    yield jpeg
+
+    def _job(self, media: MediaRef, every_s: float) -> WatchJob:
         duration_s = media.duration_s or 0.0
-        job = WatchJob(
+        return WatchJob(
             decoder=_DECODERS[media.mime_type],
             duration_s=duration_s,
-            every_s=_EVERY_S,
+            every_s=every_s,
             max_looks=_MAX_LOOKS,
             max_video_px=self._limits.max_video_px,
             max_video_s=self._limits.max_video_s,
             cpu_s=_MIN_CPU_S + _CPU_S_PER_S * duration_s,
         )
+
+    async def _done(
+        self, job: WatchJob, content: bytes
+    ) -> AsyncGenerator[tuple[Sound | Glimpse | Tick, bytes], None]:
         try:
             async with aclosing(self._sandbox.stream(job, content)) as answers:
                 async for head, part in answers:

@@ -13,7 +13,8 @@ from serve.media.frames import Part
 class WatchJob:
     """Head of a request. ``decoder``: FFmpeg's demuxer. ``duration_s`` is the stored one.
 
-    At most about ``max_looks`` frames come back, at least every ``every_s`` of what changes.
+    At most about ``max_looks`` frames come back, at least every ``every_s`` of what changes. With
+    ``is_even``, what is shown every ``every_s`` comes back even if nothing changes, and no sound.
     """
 
     decoder: str
@@ -23,6 +24,7 @@ class WatchJob:
     max_video_px: int
     max_video_s: float
     cpu_s: float
+    is_even: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

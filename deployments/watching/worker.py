@@ -61,20 +61,25 @@ def _answers(head: bytes, content: bytes, memory_bytes: int) -> Iterator[Answer]
 
 
 def _watched(content: bytes, job: WatchJob) -> Iterator[Answer]:
-    n_samples, flac = plain_sound(content, job.decoder, max_s=job.max_video_s + _SOUND_ALLOWANCE_S)
-    if n_samples:
-        duration_s = n_samples / SOUND_RATE_HZ
-        yield part_of(Sound(starts_s=_sound_starts_s(content, job), duration_s=duration_s)), flac
+    if not job.is_even:
+        yield from _sound(content, job)
     end_s = 0.0
     n_looks = 0
     with av.open(io.BytesIO(content), "r", format=job.decoder, metadata_errors="ignore") as opened:
-        for glimpse, jpeg in _looks(opened, job):
+        for glimpse, jpeg in _even(opened, job) if job.is_even else _looks(opened, job):
             end_s = glimpse.at_s
             n_looks += bool(jpeg)
             yield part_of(glimpse), jpeg
     if not n_looks:
         raise BrokenMedia("no picture of the video can be decoded")
     yield Done(mime_type="video", duration_s=end_s), b""
+
+
+def _sound(content: bytes, job: WatchJob) -> Iterator[Answer]:
+    n_samples, flac = plain_sound(content, job.decoder, max_s=job.max_video_s + _SOUND_ALLOWANCE_S)
+    if n_samples:
+        duration_s = n_samples / SOUND_RATE_HZ
+        yield part_of(Sound(starts_s=_sound_starts_s(content, job), duration_s=duration_s)), flac
 
 
 def _sound_starts_s(content: bytes, job: WatchJob) -> float:
@@ -109,6 +114,31 @@ def _looks(opened: Any, job: WatchJob) -> Iterator[tuple[Glimpse | Tick, bytes]]
     start_s = chooser.last_stretch()
     if last is not None and start_s is not None:
         yield _glimpse(start_s, *last)
+    yield Tick(at_s=max(end_s, job.duration_s)), b""
+
+
+def _even(opened: Any, job: WatchJob) -> Iterator[tuple[Glimpse | Tick, bytes]]:
+    """What is shown every ``every_s``, the first frame first; ticks on the way and at the end."""
+    shown: Any = None
+    n_seen = 0
+    end_s = 0.0
+    told_s = time.monotonic()
+
+    def due(until_s: float) -> bool:
+        return shown is not None and n_seen < job.max_looks and n_seen * job.every_s < until_s
+
+    for at_s, frame in _frames(opened, job):
+        while due(at_s):
+            yield _glimpse(n_seen * job.every_s, n_seen * job.every_s, shown)
+            n_seen += 1
+        shown, end_s = frame, at_s
+        if time.monotonic() - told_s > _TICK_S:
+            yield Tick(at_s=at_s), b""
+            told_s = time.monotonic()
+    # The last frame may be all there is.
+    while due(max(end_s, job.duration_s)) or (shown is not None and n_seen == 0):
+        yield _glimpse(n_seen * job.every_s, n_seen * job.every_s, shown)
+        n_seen += 1
     yield Tick(at_s=max(end_s, job.duration_s)), b""
 
 

@@ -11,11 +11,12 @@ from graphs.online.tools.registry import ServerTools
 from serve.domain.asks import Admission, Ask, Perceiving, RequestClock, Ticket
 from serve.domain.catalogue import ServedModel
 from serve.domain.journal import FIRST_TERM, ResponseFold
+from serve.domain.media import MediaKind
 from serve.domain.ports import (
     Assets,
     Conversations,
+    FeatureEncoder,
     Generator,
-    ImageEncoder,
     Journal,
     LiveResponse,
     Notices,
@@ -99,7 +100,10 @@ class ActiveRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPorts:
-    """What a run needs. ``generators`` and ``models`` are by catalog name."""
+    """What a run needs. ``generators`` and ``models`` are by catalog name.
+
+    ``towers`` are asked for media of a kind that the model takes itself.
+    """
 
     responses: Responses
     conversations: Conversations
@@ -107,7 +111,7 @@ class RunPorts:
     journal: Journal
     notices: Notices
     perceiving: Perceiving
-    images: ImageEncoder
+    towers: Mapping[MediaKind, FeatureEncoder]
     generators: Mapping[str, Generator]
     models: Mapping[str, ServedModel]
     admission: Admission

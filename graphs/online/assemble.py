@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from graphs.online.excerpts import document_notes, recording_notes
 from graphs.online.timeline import video_notes
@@ -24,8 +25,17 @@ from serve.domain.messages import (
 from serve.domain.records import Item, JsonObject
 from serve.protocol.server_tools import told_in_words
 
-Seen = Perception | NativeMediaPart
-"""What the prompt has of a medium: words about it, or features of it."""
+
+@dataclass(frozen=True, slots=True)
+class NativeFilm:
+    """A video whose frames the generator sees itself, while it is told what was heard in it."""
+
+    frames: NativeMediaPart
+    sound: AudioPerception
+
+
+Seen = Perception | NativeMediaPart | NativeFilm
+"""What the prompt has of a medium: words about it, features of it, or both."""
 
 _ROLES: dict[str, Role] = {
     "user": "user",
@@ -94,8 +104,8 @@ def _append(
 ) -> None:
     match body["type"]:
         case "message":
-            parts = tuple(_part(part, seen, telling) for part in body["content"])
-            messages.append(ChatMessage(role=_ROLES[body["role"]], parts=parts))
+            parts = chain.from_iterable(_parts(part, seen, telling) for part in body["content"])
+            messages.append(ChatMessage(role=_ROLES[body["role"]], parts=tuple(parts)))
         case "function_call":
             call = ToolCall(call_id=body["call_id"], name=body["name"], arguments=body["arguments"])
             last = messages[-1] if messages else None
@@ -121,20 +131,28 @@ def _append(
             raise InternalError(f"an item of type {unknown!r} was stored")
 
 
-def _part(part: JsonObject, seen: Mapping[str, Seen], telling: _Telling) -> MessagePart:
+def _parts(
+    part: JsonObject, seen: Mapping[str, Seen], telling: _Telling
+) -> tuple[MessagePart, ...]:
     match part["type"]:
         case "input_text" | "output_text":
-            return TextPart(part["text"])
+            return (TextPart(part["text"]),)
         case "refusal":
-            return TextPart(part["refusal"])
+            return (TextPart(part["refusal"]),)
         case _:
             match seen.get(part["file_id"]):
                 case None:
-                    return TextPart("[An attachment that its owner has deleted.]")
+                    return (TextPart("[An attachment that its owner has deleted.]"),)
                 case NativeMediaPart() as native:
-                    return native
+                    return (native,)
+                case NativeFilm(frames, sound):
+                    telling.videos += 1
+                    said = recording_notes(
+                        sound, telling.videos, telling.question, called="Sound of video"
+                    )
+                    return (frames, TextPart(said))
                 case perception:
-                    return TextPart(_notes(perception, telling))
+                    return (TextPart(_notes(perception, telling)),)
 
 
 def notes_of(perception: Perception) -> str:

@@ -51,9 +51,11 @@ def document_notes(document: DocumentPerception, number: int, question: str) -> 
     return f"{about} Name the page when you answer from it.\n{_told(kept)}]\n"
 
 
-def recording_notes(recording: AudioPerception, number: int, question: str) -> str:
+def recording_notes(
+    recording: AudioPerception, number: int, question: str, *, called: str = "Recording"
+) -> str:
     """What is said and heard, with times where it is longer than a remark."""
-    about = f"[Recording {number}, {recording.duration_s:.0f} s"
+    about = f"[{called} {number}, {recording.duration_s:.0f} s"
     if not recording.transcript:
         sounds = telling_tags(recording) or "nothing"
         return f"{about}, no speech. Sounds heard: {sounds}.{_events(recording)}]\n"

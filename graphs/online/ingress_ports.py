@@ -261,7 +261,11 @@ class _Ports:
                 journal=streams.journal,
                 notices=streams.notices,
                 perceiving=perceiver,
-                images=self._images,
+                towers={
+                    MediaKind.IMAGE: self._images,
+                    MediaKind.AUDIO: self._sounds,
+                    MediaKind.VIDEO: self._videos,
+                },
                 generators=self._generators,
                 models={model.name: model for model in self._models.models},
                 admission=desk,

@@ -12,13 +12,14 @@ from functools import partial
 from typing import TypeVar
 
 from graphs.online.active_run import ActiveRun, RunPorts
-from graphs.online.assemble import Seen, assemble
+from graphs.online.assemble import NativeFilm, Seen, assemble
 from graphs.online.peers import Peers
 from graphs.online.rounds import Round, items_of, rounds_of, usage_of
 from graphs.online.telling import Teller
 from graphs.online.tools.registry import Asked
 from graphs.online.writer import EventWriter
 from serve.domain.affinity import affinity_of
+from serve.domain.asks import Watch
 from serve.domain.errors import (
     EngineDead,
     InternalError,
@@ -38,6 +39,7 @@ from serve.domain.messages import (
     ImagePerception,
     LogEntry,
     NativeMediaPart,
+    Perception,
     Queued,
     RoundStarted,
     Stage,
@@ -243,30 +245,40 @@ class ResponseMaker:
 
     async def _see(self, run: ActiveRun, medium: MediaRef, told: EventWriter | None) -> Seen:
         stage, span, node = _SENSES[medium.kind]
-        picture = medium.kind is MediaKind.IMAGE
         watch = Teller(stage, medium.asset_id, told).watch if told else None
         if told:
             await told.write(StageStarted(stage, medium.asset_id, time.time()))
         with run.clock.span(span, node) as attributes:
             attributes["asset_id"] = medium.asset_id
-            if picture and self._ports.models[run.ask.model].sees_pictures:
+            if not self._ports.models[run.ask.model].takes(medium):
+                attributes["way"] = "grounded text"
+                seen: Seen = await self._perceived(medium, watch, attributes)
+            else:
                 attributes["way"] = "features"
                 features = await _outliving(
-                    lambda: self._ports.images.features(medium, run.ask.model)
+                    lambda: self._ports.towers[medium.kind].features(medium, run.ask.model)
                 )
-                seen: Seen = NativeMediaPart(medium, features)
-                cache = ""
-            else:
-                perceived = await _outliving(
-                    lambda: self._ports.perceiving.perceive(medium, watch=watch)
-                )
-                cache = "hit" if perceived.cache_hit else "miss"
-                attributes["way"] = "grounded text"
-                attributes["cache"] = cache
-                seen = perceived.perception
+                seen = native = NativeMediaPart(medium, features)
+                # A tower for frames is deaf.
+                if medium.kind is MediaKind.VIDEO:
+                    film = await self._perceived(medium, watch, attributes)
+                    if isinstance(film, VideoPerception) and film.sound is not None:
+                        attributes["sound"] = "grounded text"
+                        seen = NativeFilm(native, film.sound)
         if told:
+            cache = str(attributes.get("cache", ""))
             await told.write(StageFinished(stage, medium.asset_id, time.time(), cache))
         return seen
+
+    async def _perceived(
+        self,
+        medium: MediaRef,
+        watch: Watch | None,
+        attributes: dict[str, str | int | float],
+    ) -> Perception:
+        perceived = await _outliving(lambda: self._ports.perceiving.perceive(medium, watch=watch))
+        attributes["cache"] = "hit" if perceived.cache_hit else "miss"
+        return perceived.perception
 
     async def _media_of(self, run: ActiveRun) -> list[MediaRef]:
         wanted = dict.fromkeys(asset for item in run.history for asset in media_ids(item))
@@ -534,6 +546,7 @@ def _title(run: ActiveRun) -> str:
     perceived = run.seen.values()
     films = [seen for seen in perceived if isinstance(seen, VideoPerception)]
     sounds = [seen for seen in perceived if isinstance(seen, AudioPerception)]
+    sounds += [seen.sound for seen in perceived if isinstance(seen, NativeFilm)]
     sounds += [film.sound for film in films if film.sound is not None]
     spoken = [sound.transcript for sound in sounds]
     shown = [seen.description for seen in perceived if isinstance(seen, ImagePerception)]

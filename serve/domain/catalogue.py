@@ -5,22 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve.domain.errors import UnknownModel
+from serve.domain.media import MediaKind, MediaRef
 from serve.domain.voices import Voice
+
+# Audio towers are Whisper's: they hear half a minute and drop the rest.
+_HEARS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """One model that this application serves. ``revision`` changes when its answers may.
 
-    ``voices``: with which it speaks, the default first.
+    ``modalities`` are what it understands beside text. ``voices``: with which it speaks, the
+    default first.
     """
 
     name: str
     role: str
     revision: str
     aliases: tuple[str, ...] = ()
-    sees_pictures: bool = False
+    modalities: tuple[MediaKind, ...] = ()
     voices: tuple[Voice, ...] = ()
+
+    def takes(self, media: MediaRef) -> bool:
+        """Whether it sees or hears the medium itself, all of it, and need not be told in words."""
+        if media.kind is MediaKind.AUDIO:
+            is_heard_whole = media.duration_s is not None and media.duration_s <= _HEARS_S
+            return is_heard_whole and MediaKind.AUDIO in self.modalities
+        return media.kind in self.modalities
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ def feature_key(
     owner_id: str, content_hash: str, model_revision: str, processor_args: str, dtype: str
 ) -> str:
     """Name of generator-ready features, 64 hex characters. Never taken from a client."""
-    return _digest("features", owner_id, content_hash, model_revision, processor_args, dtype)
+    # 2: what the store keeps beside the features has changed.
+    return _digest("features 2", owner_id, content_hash, model_revision, processor_args, dtype)
 
 
 def reading_revision(image_revision: str, text_revision: str) -> str:

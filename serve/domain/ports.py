@@ -62,15 +62,22 @@ class TextEncoder(Protocol):
         ...
 
 
+class FeatureEncoder(Protocol):
+    """Media to what a natively multimodal generator's own tower makes of them."""
+
+    async def features(self, media: MediaRef, model: str) -> FeatureRef:
+        """Compute what ``model``'s tower would, and put it in the feature store.
+
+        Raises ``BrokenMedia``, ``UnknownModel`` where no tower for such media is.
+        """
+        ...
+
+
 class ImageEncoder(Protocol):
-    """Pictures to perceptions and features."""
+    """Pictures to perceptions."""
 
     async def perceive(self, media: MediaRef) -> ImagePerception:
         """See everything there is to see. Raises ``BrokenMedia``."""
-        ...
-
-    async def features(self, media: MediaRef, model: str) -> FeatureRef:
-        """Compute what ``model``'s own vision tower would, and put it in the feature store."""
         ...
 
 

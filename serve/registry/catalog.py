@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from serve.domain.media import MediaKind
 from serve.domain.voices import Voice
 from serve.registry.specs import (
     GeneratorTraits,
@@ -440,7 +441,7 @@ _GPU_ROWS: Final = (
     ModelSpec(
         name="qwen2.5-vl-7b-instruct",
         role=Role.GENERATOR,
-        description="Qwen2.5-VL 7B Instruct: text and pictures in, text out.",
+        description="Qwen2.5-VL 7B Instruct: text, pictures and videos in, text out.",
         licence="Apache-2.0",
         sources=(_hub("Qwen/Qwen2.5-VL-7B-Instruct", licence="Apache-2.0"),),
         max_input_tokens=32_768,
@@ -450,7 +451,7 @@ _GPU_ROWS: Final = (
             kv_cache_bytes=16 * _GIB,
             max_num_seqs=128,
             tool_parser="hermes",
-            modalities=("image",),
+            modalities=(MediaKind.IMAGE, MediaKind.VIDEO),
         ),
     ),
     ModelSpec(

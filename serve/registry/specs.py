@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from serve.domain.errors import UnknownModel
+from serve.domain.media import MediaKind
 from serve.domain.voices import Voice
 
 
@@ -83,7 +84,7 @@ class GeneratorTraits:
     max_num_seqs: int
     tool_parser: str = ""
     reasoning_parser: str = ""
-    modalities: tuple[str, ...] = ()
+    modalities: tuple[MediaKind, ...] = ()
     hang_after_s: float = 8.0
     exact_resume_tokens: int = 256
     echo_tokens_per_s: float = 0.0
@@ -177,10 +178,9 @@ class ModelSpec:
         """Its archives must be fetched and converted before it can be loaded."""
         return any(source.is_archive for source in self.sources)
 
-    @property
-    def sees_pictures(self) -> bool:
-        """Pictures can go into the generator itself."""
-        return self.generator is not None and "image" in self.generator.modalities
+    def takes(self, kind: MediaKind) -> bool:
+        """Media of that kind can go into the generator itself."""
+        return self.generator is not None and kind in self.generator.modalities
 
 
 class Registry:

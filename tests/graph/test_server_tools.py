@@ -90,13 +90,13 @@ class Pencil:
     async def run(self, asked: Asked, watch: Watch) -> Outcome:
         self.asked.append(asked)
         self.began.set()
-        await watch(Progress(0.5, "half"))
-        if self.hold is not None:
-            try:
+        try:
+            await watch(Progress(0.5, "half"))
+            if self.hold is not None:
                 await self.hold.wait()
-            except asyncio.CancelledError:
-                self.was_cancelled = True
-                raise
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
         if self.fails:
             raise InvalidRequest("no paper left")
         return Outcome(f"{asked.text('prompt')} is shown", "asset_1")

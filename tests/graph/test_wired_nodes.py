@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from blake3 import blake3
 from ray import serve as ray_serve
 
+from deployments.audio_encoder import AudioEncoderReplica
+from deployments.audio_tower import load_audio_tower
 from deployments.generator import GeneratorReplica
 from deployments.image_encoder import ImageEncoderReplica
 from deployments.moderator import ModeratorReplica
@@ -52,7 +55,7 @@ from serve.domain.messages import (
     TranscriptionOptions,
     VideoPerception,
 )
-from serve.domain.records import Caller, Item, ResponseStatus
+from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
 from serve.handles import (
     AudioEncoderClient,
     GeneratorClient,
@@ -80,7 +83,6 @@ from tests.fixtures.scripted import (
     ScriptedEars,
     ScriptedEyes,
     ScriptedReader,
-    ScriptedWatcher,
 )
 
 # Ray, vLLM, torch and transformers warn about themselves while they load and run.
@@ -209,16 +211,22 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Settin
     )
 
 
+def _tiny(checkpoint: Path, name: str, *modalities: MediaKind) -> ModelSpec:
+    traits = GeneratorTraits(kv_cache_bytes=64 << 20, max_num_seqs=4, modalities=modalities)
+    spec = spec_of_folder(checkpoint, name=name, licence="none", traits=traits)
+    return replace(spec, dtype="float32")
+
+
 @pytest.fixture(scope="module")
 def seeing_spec(tiny_vision_checkpoint: Path) -> ModelSpec:
-    """A generator that takes pictures itself."""
-    spec = spec_of_folder(
-        tiny_vision_checkpoint,
-        name="tiny-vision",
-        licence="none",
-        traits=GeneratorTraits(kv_cache_bytes=64 << 20, max_num_seqs=4, modalities=("image",)),
-    )
-    return replace(spec, dtype="float32")
+    """A generator that takes pictures and videos itself."""
+    return _tiny(tiny_vision_checkpoint, "tiny-vision", MediaKind.IMAGE, MediaKind.VIDEO)
+
+
+@pytest.fixture(scope="module")
+def hearing_spec(tiny_audio_checkpoint: Path) -> ModelSpec:
+    """A generator that takes recordings itself."""
+    return _tiny(tiny_audio_checkpoint, "tiny-audio", MediaKind.AUDIO)
 
 
 @pytest.fixture(scope="module")
@@ -236,11 +244,42 @@ def images(settings: Settings, models_dir: Path, seeing_spec: ModelSpec) -> Imag
 
 
 @pytest.fixture(scope="module")
-def generator(settings: Settings, seeing_spec: ModelSpec) -> Iterator[GeneratorClient]:
+def sounds(settings: Settings, models_dir: Path, hearing_spec: ModelSpec) -> AudioEncoderClient:
     handle = _wire(
-        "Generator",
+        "AudioEncoder",
+        AudioEncoderReplica,
+        CPU_CATALOG.get("whisper-base"),
+        _TEXT,
+        models_dir,
+        partial(ReplicaObjects, settings),
+        partial(load_audio_tower, hearing_spec, models_dir, str(settings.feature_dir)),
+    )
+    return AudioEncoderClient(handle, node="audio encoder", timeout_s=60)
+
+
+@pytest.fixture(scope="module")
+def videos(settings: Settings, models_dir: Path, seeing_spec: ModelSpec) -> VideoEncoderClient:
+    handle = _wire(
+        "VideoEncoder",
+        VideoEncoderReplica,
+        "watching-1",
+        partial(ReplicaObjects, settings),
+        partial(VideoDecoder, MediaLimits()),
+        ray_serve.deployment(name="Eyes")(ScriptedEyes).bind(),
+        partial(ImageEncoderClient, node="image encoder", timeout_s=60),
+        ray_serve.deployment(name="Ears")(ScriptedEars).bind(),
+        partial(AudioEncoderClient, node="audio encoder", timeout_s=60),
+        partial(load_tower, seeing_spec, models_dir, str(settings.feature_dir)),
+    )
+    return VideoEncoderClient(handle, node="video encoder", timeout_s=60)
+
+
+@contextmanager
+def _generating(spec: ModelSpec, settings: Settings) -> Iterator[GeneratorClient]:
+    handle = _wire(
+        f"Generator-{spec.name}",
         GeneratorReplica,
-        seeing_spec,
+        spec,
         partial(ReplicaJournal, settings.redis_url),
         partial(ReplicaNotices, settings.redis_url),
         "",
@@ -251,9 +290,27 @@ def generator(settings: Settings, seeing_spec: ModelSpec) -> Iterator[GeneratorC
     handle.options(method_name="shutdown").remote().result()
 
 
+@pytest.fixture(scope="module")
+def generator(settings: Settings, seeing_spec: ModelSpec) -> Iterator[GeneratorClient]:
+    with _generating(seeing_spec, settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def hearing_generator(settings: Settings, hearing_spec: ModelSpec) -> Iterator[GeneratorClient]:
+    with _generating(hearing_spec, settings) as client:
+        yield client
+
+
 @pytest.fixture
 async def runs(
-    database: Database, settings: Settings, images: ImageEncoderClient, generator: GeneratorClient
+    database: Database,
+    settings: Settings,
+    images: ImageEncoderClient,
+    sounds: AudioEncoderClient,
+    videos: VideoEncoderClient,
+    generator: GeneratorClient,
+    hearing_generator: GeneratorClient,
 ) -> AsyncIterator[RunSupervisor]:
     redis = connect(settings.redis_url)
     objects = LocalObjectStore(settings.home / "objects")
@@ -267,17 +324,19 @@ async def runs(
             perceiving=Perceiver(
                 images=images,
                 sounds=ScriptedEars(),
-                videos=ScriptedWatcher(),
+                videos=videos,
                 documents=ScriptedReader(),
                 cache=StoredPerceptionCache(redis, objects),
                 index=NoIndex(),
-                revisions={MediaKind.IMAGE: _EYES.revision},
+                revisions={kind: f"{kind}-1" for kind in MediaKind},
             ),
-            images=images,
-            generators={"tiny-vision": generator},
+            towers={MediaKind.IMAGE: images, MediaKind.AUDIO: sounds, MediaKind.VIDEO: videos},
+            generators={"tiny-vision": generator, "tiny-audio": hearing_generator},
             models={
-                "tiny-vision": ServedModel(
-                    name="tiny-vision", role="generator", revision="1", sees_pictures=True
+                name: ServedModel(name=name, role="generator", revision="1", modalities=modalities)
+                for name, modalities in (
+                    ("tiny-vision", (MediaKind.IMAGE, MediaKind.VIDEO)),
+                    ("tiny-audio", (MediaKind.AUDIO,)),
                 )
             },
             admission=AlwaysOpen(),
@@ -290,58 +349,120 @@ async def runs(
     await redis.aclose()
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Asks a model what something is."""
+
+    runs: RunSupervisor
+    database: Database
+    settings: Settings
+    caller: Caller
+
+    async def what_is(self, media: SanitizedMedia, model: str) -> ResponseRecord:
+        digest = blake3(media.content).hexdigest()
+        await LocalObjectStore(self.settings.home / "objects").put(
+            asset_storage_key(self.caller.user_id, digest), media.content, mime_type=media.mime_type
+        )
+        asset = await PostgresAssets(self.database).add(
+            self.caller, media, filename="", content_hash=digest
+        )
+        body = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "user",
+            "status": "completed",
+            "content": [
+                {"type": "input_file", "file_id": asset.asset_id},
+                {"type": "input_text", "text": "What is this?"},
+            ],
+        }
+        run = await self.runs.start(
+            self.caller,
+            Ask(
+                model=model,
+                input_items=(Item(id="msg_1", body=body),),
+                sampling=Sampling(max_output_tokens=8, temperature=0),
+            ),
+        )
+        record = await run.finished()
+        assert record.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
+        return record
+
+
+@pytest.fixture
+def asking(runs: RunSupervisor, database: Database, settings: Settings, ada: Caller) -> Asking:
+    return Asking(runs, database, settings, ada)
+
+
+def _span(record: ResponseRecord, name: str) -> dict[str, str | int | float]:
+    [span] = [span for span in record.trace if span.name == name]
+    return dict(span.attributes)
+
+
+def _text_of(record: ResponseRecord) -> str:
+    return "".join(part["text"] for item in record.output_items for part in item.body["content"])
+
+
 async def test_a_seeing_generator_gets_features_from_the_encoder_node(
-    runs: RunSupervisor, database: Database, settings: Settings, ada: Caller, cat_jpeg: bytes
+    asking: Asking, cat_jpeg: bytes
 ) -> None:
-    digest = blake3(cat_jpeg).hexdigest()
-    await LocalObjectStore(settings.home / "objects").put(
-        asset_storage_key(ada.user_id, digest), cat_jpeg, mime_type="image/jpeg"
-    )
     media = SanitizedMedia(kind=MediaKind.IMAGE, mime_type="image/jpeg", content=cat_jpeg)
-    asset = await PostgresAssets(database).add(ada, media, filename="", content_hash=digest)
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "user",
-        "status": "completed",
-        "content": [
-            {"type": "input_image", "file_id": asset.asset_id},
-            {"type": "input_text", "text": "What is this?"},
-        ],
-    }
-    run = await runs.start(
-        ada,
-        Ask(
-            model="tiny-vision",
-            input_items=(Item(id="msg_1", body=body),),
-            sampling=Sampling(max_output_tokens=8, temperature=0),
-        ),
-    )
-    record = await run.finished()
-    assert record.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
-    [look] = [span for span in record.trace if span.name == "look"]
-    assert look.attributes["way"] == "features"
+    record = await asking.what_is(media, "tiny-vision")
+    assert _span(record, "look")["way"] == "features"
     # The picture's tokens are in the prompt: far more than the few words of the question.
     assert record.usage.input_tokens > 40
 
 
+async def test_a_seeing_generator_gets_the_frames_of_a_clip_and_is_told_of_its_sound(
+    asking: Asking, voice_wav: bytes
+) -> None:
+    answers = {}
+    for name, grounds, voice in (
+        ("silent", colours(), None),
+        ("other way round", colours()[::-1], None),
+        ("spoken", colours(), voice_wav),
+    ):
+        film = clip([(1.0, ground) for ground in grounds], voice_wav=voice)
+        media = SanitizedMedia(
+            kind=MediaKind.VIDEO, mime_type="video/mp4", content=film, duration_s=3.0
+        )
+        answers[name] = await asking.what_is(media, "tiny-vision")
+    watched = {name: _span(record, "watch") for name, record in answers.items()}
+    assert {each["way"] for each in watched.values()} == {"features"}
+    assert [each.get("sound") for each in watched.values()] == [None, None, "grounded text"]
+    n_tokens = {name: record.usage.input_tokens for name, record in answers.items()}
+    # Two frames a second, two of them in one patch of time.
+    assert n_tokens["silent"] == n_tokens["other way round"] > 3 * 40
+    assert n_tokens["spoken"] > n_tokens["silent"] + 100
+    written = {name: _text_of(record) for name, record in answers.items()}
+    assert written["silent"] != written["other way round"]
+
+
+async def test_a_hearing_generator_gets_features_of_a_recording(
+    asking: Asking, voice_wav: bytes
+) -> None:
+    media = SanitizedMedia(
+        kind=MediaKind.AUDIO, mime_type="audio/wav", content=voice_wav, duration_s=7.1
+    )
+    record = await asking.what_is(media, "tiny-audio")
+    assert _span(record, "listen")["way"] == "features"
+    # 25 tokens a second.
+    assert record.usage.input_tokens > 100
+
+
+async def test_a_generator_is_told_in_words_of_what_it_does_not_take(
+    asking: Asking, cat_jpeg: bytes
+) -> None:
+    media = SanitizedMedia(kind=MediaKind.IMAGE, mime_type="image/jpeg", content=cat_jpeg)
+    record = await asking.what_is(media, "tiny-audio")
+    assert _span(record, "look")["way"] == "grounded text"
+
+
 async def test_a_video_is_watched_by_encoders_behind_handles(
-    settings: Settings, voice_wav: bytes
+    settings: Settings, videos: VideoEncoderClient, voice_wav: bytes
 ) -> None:
     film = clip([(1.0, ground) for ground in colours()], voice_wav=voice_wav)
     await LocalObjectStore(settings.home / "objects").put("film", film, mime_type="video/mp4")
-    handle = _wire(
-        "VideoEncoder",
-        VideoEncoderReplica,
-        "watching-1",
-        partial(ReplicaObjects, settings),
-        partial(VideoDecoder, MediaLimits()),
-        ray_serve.deployment(name="Eyes")(ScriptedEyes).bind(),
-        partial(ImageEncoderClient, node="image encoder", timeout_s=60),
-        ray_serve.deployment(name="Ears")(ScriptedEars).bind(),
-        partial(AudioEncoderClient, node="audio encoder", timeout_s=60),
-    )
-    client = VideoEncoderClient(handle, node="video encoder", timeout_s=60)
     media = MediaRef(
         asset_id="asset_film",
         owner_id="user_ada",
@@ -352,16 +473,16 @@ async def test_a_video_is_watched_by_encoders_behind_handles(
         n_bytes=len(film),
         duration_s=3.0,
     )
-    *progress, seen = [step async for step in client.perceive(media, TranscriptionOptions())]
+    *progress, seen = [step async for step in videos.perceive(media, TranscriptionOptions())]
     assert progress
     assert all(isinstance(step, Progress) for step in progress)
     assert isinstance(seen, VideoPerception)
     assert [shot.start_s for shot in seen.shots] == pytest.approx([0, 1, 2], abs=0.15)
     assert seen.sound is not None
-    assert await client.ping() == "watching-1"
+    assert await videos.ping() == "watching-1"
     broken = replace(media, storage_key="asset_of_nobody")
     with pytest.raises(NotFound):
-        async for _ in client.perceive(broken, TranscriptionOptions()):
+        async for _ in videos.perceive(broken, TranscriptionOptions()):
             pass
 
 

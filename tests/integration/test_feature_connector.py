@@ -1,4 +1,4 @@
-"""Features made in another process give the tokens of the engine that sees for itself."""
+"""Features made in another process give the tokens of the engine that sees and hears for itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployments.feature_store import FeatureFolder, ImageFeatures
+from deployments.feature_store import FeatureFolder, MediaFeatures
 from deployments.generator import GeneratorReplica
-from serve.domain.errors import StoreUnavailable
+from serve.domain.errors import InvalidRequest, StoreUnavailable
+from serve.domain.media import MediaKind
 from serve.domain.messages import (
     ChatMessage,
     FeatureRef,
@@ -27,20 +31,22 @@ from serve.domain.messages import (
 from serve.registry.specs import GeneratorTraits, spec_of_folder
 from tests.fixtures.answers import answer_in
 from tests.fixtures.recorded_journal import RecordedJournal, RecordedNotices
-from tests.fixtures.vision_processes import QUESTION, media
+from tests.fixtures.tower_processes import QUESTION, RECORDINGS_S, VIDEOS, media
 
 # vLLM, torch and transformers warn about themselves while they load and run.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _ROOT = Path(__file__).parents[2]
 _EXACT_TOKENS = 6
-_SEEDS = [1, 2, 4]
-_QUESTIONS = [[1], [2], [4], [1, 2], [2, 1], [1, 4, 2], [1, 1]]
+_PICTURES = [1, 2, 4]
+_SEEN = [[1], [2], [4], [1, 2], [2, 1], [1, 4, 2], [1, 1], [10], [11], [12], [12, 1, 10]]
+_HEARD = [[20], [21], [21, 20]]
 
 
-def _in_another_process(job: str, arguments: list[object], folder: Path) -> list[list[object]]:
+def _in_another_process(job: str, arguments: list[list[object]], folder: Path) -> Any:
+    """The job's answers for each of its arguments."""
     out = folder / f"{job}.json"
-    command = [sys.executable, "-m", "tests.fixtures.vision_processes"]
+    command = [sys.executable, "-m", "tests.fixtures.tower_processes"]
     done = subprocess.run(
         [*command, job, json.dumps(arguments), str(out)],
         cwd=_ROOT,
@@ -50,8 +56,16 @@ def _in_another_process(job: str, arguments: list[object], folder: Path) -> list
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    answer: list[list[object]] = json.loads(out.read_text())
-    return answer
+    return json.loads(out.read_text())
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the other processes made: of a tower alone, and of an engine with its own tower."""
+
+    store: FeatureFolder
+    features: dict[int, FeatureRef]
+    expected: dict[tuple[int, ...], tuple[list[int], str]]
 
 
 @dataclass(frozen=True)
@@ -64,16 +78,16 @@ class Proof:
 
     async def answer(
         self,
-        seeds: list[int],
+        numbers: list[int],
         features: dict[int, FeatureRef],
         name: str,
         emitted: tuple[int, ...] = (),
     ) -> tuple[list[int], str]:
-        pictures = tuple(NativeMediaPart(media(seed), features[seed]) for seed in seeds)
-        message = ChatMessage(role="user", parts=(*pictures, TextPart(QUESTION)))
+        given = tuple(NativeMediaPart(media(number), features[number]) for number in numbers)
+        message = ChatMessage(role="user", parts=(*given, TextPart(QUESTION)))
         request = GenerationRequest(
             response_id=name,
-            model="tiny-vision",
+            model="tiny",
             messages=(message,),
             sampling=Sampling(max_output_tokens=24, temperature=0),
             emitted_ids=emitted,
@@ -82,59 +96,103 @@ class Proof:
         seen = answer_in(self.journal.fold(name))
         return list(seen.token_ids), seen.text
 
+    async def equals_the_monolith(self, numbers: list[int]) -> None:
+        expected_ids, expected_text = self.expected[tuple(numbers)]
+        ids, text = await self.answer(numbers, self.features, f"equal-{numbers}")
+        assert text == expected_text
+        # Bytes that form no character yet have no text to travel with: the last may be missing.
+        assert len(ids) >= 12
+        assert ids == expected_ids[: len(ids)]
+
 
 @pytest.fixture(scope="module")
-def proof(
-    tiny_vision_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proof]:
-    folder = tmp_path_factory.mktemp("proof")
-    feature_dir = str(folder / "features")
-    checkpoint = str(tiny_vision_checkpoint)
-    made = _in_another_process("features", [checkpoint, feature_dir, _SEEDS], folder)
-    answers = _in_another_process("answers", [checkpoint, _QUESTIONS], folder)
-    spec = spec_of_folder(
-        tiny_vision_checkpoint,
-        name="tiny-vision",
-        licence="none",
-        traits=GeneratorTraits(
-            kv_cache_bytes=64 << 20,
-            max_num_seqs=4,
-            modalities=("image",),
-            exact_resume_tokens=_EXACT_TOKENS,
-        ),
+def feature_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("proof") / "features"
+
+
+@pytest.fixture(scope="module")
+def made(feature_dir: Path, tiny_vision_checkpoint: Path, tiny_audio_checkpoint: Path) -> Made:
+    seen, heard = str(tiny_vision_checkpoint), str(tiny_audio_checkpoint)
+    numbers = [[*_PICTURES, *VIDEOS], [*RECORDINGS_S]]
+    features = _in_another_process(
+        "features",
+        [[seen, str(feature_dir), numbers[0]], [heard, str(feature_dir), numbers[1]]],
+        feature_dir.parent,
     )
+    answers = _in_another_process("answers", [[seen, _SEEN], [heard, _HEARD]], feature_dir.parent)
+    return Made(
+        store=FeatureFolder(str(feature_dir)),
+        features={
+            number: FeatureRef(key=key, n_tokens=n_tokens, dim=dim)
+            for number, (key, n_tokens, dim) in zip(chain(*numbers), chain(*features), strict=True)
+        },
+        expected={
+            tuple(question): (ids, text)
+            for question, (ids, text) in zip(chain(_SEEN, _HEARD), chain(*answers), strict=True)
+        },
+    )
+
+
+@contextmanager
+def _consumer_of(
+    checkpoint: Path, modalities: tuple[MediaKind, ...], made: Made, feature_dir: Path
+) -> Iterator[Proof]:
+    traits = GeneratorTraits(
+        kv_cache_bytes=64 << 20,
+        max_num_seqs=4,
+        modalities=modalities,
+        exact_resume_tokens=_EXACT_TOKENS,
+    )
+    spec = spec_of_folder(checkpoint, name="tiny", licence="none", traits=traits)
     journal = RecordedJournal()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         consumer = GeneratorReplica(
-            replace(spec, dtype="float32"), lambda: journal, RecordedNotices, "", feature_dir
+            replace(spec, dtype="float32"), lambda: journal, RecordedNotices, "", str(feature_dir)
         )
-    yield Proof(
-        consumer=consumer,
-        journal=journal,
-        store=FeatureFolder(feature_dir),
-        features={
-            seed: FeatureRef(key=str(key), n_tokens=int(str(n)), dim=int(str(dim)))
-            for seed, (key, n, dim) in zip(_SEEDS, made, strict=True)
-        },
-        expected={
-            tuple(seeds): (ids, text)  # type: ignore[misc]  # JSON, checked by comparing
-            for seeds, (ids, text) in zip(_QUESTIONS, answers, strict=True)
-        },
-    )
+    yield Proof(consumer, journal, made.store, made.features, made.expected)
     consumer.shutdown()
     del consumer
     gc.collect()  # what vLLM leaves open would be an error at the end of the run
 
 
-@pytest.mark.parametrize("seeds", _QUESTIONS, ids=str)
-async def test_tokens_equal_those_of_the_monolithic_engine(proof: Proof, seeds: list[int]) -> None:
-    expected_ids, expected_text = proof.expected[tuple(seeds)]
-    ids, text = await proof.answer(seeds, proof.features, f"equal-{seeds}")
-    assert text == expected_text
-    # Bytes that form no character yet have no text to travel with: the last ids may be missing.
-    assert len(ids) >= 12
-    assert ids == expected_ids[: len(ids)]
+@pytest.fixture(scope="module")
+def proof(tiny_vision_checkpoint: Path, made: Made, feature_dir: Path) -> Iterator[Proof]:
+    kinds = (MediaKind.IMAGE, MediaKind.VIDEO)
+    with _consumer_of(tiny_vision_checkpoint, kinds, made, feature_dir) as proof:
+        yield proof
+
+
+@pytest.fixture(scope="module")
+def hearing(tiny_audio_checkpoint: Path, made: Made, feature_dir: Path) -> Iterator[Proof]:
+    with _consumer_of(tiny_audio_checkpoint, (MediaKind.AUDIO,), made, feature_dir) as proof:
+        yield proof
+
+
+@pytest.mark.parametrize("numbers", _HEARD, ids=str)
+async def test_tokens_about_recordings_equal_those_of_the_monolithic_engine(
+    hearing: Proof, numbers: list[int]
+) -> None:
+    await hearing.equals_the_monolith(numbers)
+
+
+async def test_an_engine_that_hears_refuses_to_see(hearing: Proof) -> None:
+    with pytest.raises(InvalidRequest, match="tiny takes no image"):
+        await hearing.answer([1], hearing.features, "blind")
+
+
+@pytest.mark.parametrize("numbers", _SEEN, ids=str)
+async def test_tokens_about_pictures_and_videos_equal_those_of_the_monolithic_engine(
+    proof: Proof, numbers: list[int]
+) -> None:
+    await proof.equals_the_monolith(numbers)
+
+
+async def test_the_time_between_frames_decides_the_tokens(proof: Proof) -> None:
+    """The frames of both are the same."""
+    features = [proof.store.load(proof.features[video].key) for video in (10, 11)]
+    assert features[0].features.equal(features[1].features)
+    assert proof.expected[(10,)] != proof.expected[(11,)]
 
 
 async def test_an_answer_about_pictures_goes_on_behind_its_first_tokens(proof: Proof) -> None:
@@ -145,18 +203,16 @@ async def test_an_answer_about_pictures_goes_on_behind_its_first_tokens(proof: P
         assert ids == expected_ids[n : n + len(ids)]
 
 
-async def test_the_pictures_decide_the_tokens(proof: Proof) -> None:
-    texts = {text for _, text in proof.expected.values()}
-    assert len(texts) == len(_QUESTIONS)
+async def test_the_media_decide_the_tokens(made: Made) -> None:
+    texts = {text for _, text in made.expected.values()}
+    assert len(texts) == len(_SEEN) + len(_HEARD)
 
 
 async def test_other_features_under_the_key_give_other_tokens(proof: Proof) -> None:
     """What the engine reads is the store: nothing of the picture reaches it another way."""
     true_features = proof.store.load(proof.features[1].key)
     forged = FeatureRef(key="f" * 64, n_tokens=proof.features[1].n_tokens, dim=128)
-    proof.store.save(
-        forged.key, ImageFeatures(true_features.features.flip(0), true_features.grid_thw)
-    )
+    proof.store.save(forged.key, MediaFeatures(true_features.features.flip(0), true_features.shape))
     _, text = await proof.answer([1], {1: forged}, "forged")
     assert text != proof.expected[(1,)][1]
 
@@ -169,13 +225,14 @@ async def test_features_that_are_gone_fail_the_request_and_not_the_engine(proof:
     assert text == proof.expected[(2,)][1]
 
 
-async def test_a_picture_costs_its_own_tokens(proof: Proof) -> None:
-    picture = NativeMediaPart(media(1), proof.features[1])
-    with_picture = ChatMessage(role="user", parts=(picture, TextPart(QUESTION)))
+@pytest.mark.parametrize("number", [1, 10])
+async def test_a_medium_costs_its_own_tokens(proof: Proof, number: int) -> None:
+    part = NativeMediaPart(media(number), proof.features[number])
+    with_it = ChatMessage(role="user", parts=(part, TextPart(QUESTION)))
     without = ChatMessage(role="user", parts=(TextPart(QUESTION),))
-    n_more = await proof.consumer.count_tokens([with_picture])
+    n_more = await proof.consumer.count_tokens([with_it])
     n_more -= await proof.consumer.count_tokens([without])
-    assert n_more == proof.features[1].n_tokens + 2  # the two tokens around it
+    assert n_more == proof.features[number].n_tokens + 2  # the two tokens around it
 
 
 def test_a_key_that_is_not_ours_names_no_file(tmp_path: Path) -> None:
@@ -191,7 +248,7 @@ def test_old_features_make_room_for_new_ones(tmp_path: Path) -> None:
     import torch
 
     store = FeatureFolder(str(tmp_path), max_bytes=10_000)
-    image = ImageFeatures(torch.zeros(12, 128), torch.tensor([1, 6, 8]))
+    image = MediaFeatures(torch.zeros(12, 128), {"image_grid_thw": torch.tensor([1, 6, 8])})
     old, unread, fresh = "a" * 64, "b" * 64, "c" * 64
     store.save(old, image)
     store.save(unread, image)

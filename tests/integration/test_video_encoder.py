@@ -22,11 +22,10 @@ from deployments.image_encoder import ImageEncoderReplica
 from deployments.video_encoder import VideoEncoderReplica
 from deployments.watching.decoding import VideoDecoder
 from deployments.watching.parts import Glimpse, Sound, Tick
-from serve.domain.errors import BrokenMedia, EngineDead
+from serve.domain.errors import BrokenMedia, EngineDead, UnknownModel
 from serve.domain.media import MediaKind, MediaLimits, MediaRef
 from serve.domain.messages import (
     AudioPerception,
-    FeatureRef,
     Heard,
     ImagePerception,
     PartHeard,
@@ -110,6 +109,33 @@ async def test_ever_so_many_cuts_lead_to_so_many_looks_and_no_more() -> None:
 async def test_the_smallest_video_has_one_look() -> None:
     [look] = _glimpses(await _parts(clip([(0.08, colours()[0])]), 0.08))
     assert look.start_s == 0.0
+
+
+@pytest.mark.parametrize("fps", [25, 1])
+async def test_frames_for_a_tower_are_what_is_shown_at_even_times(fps: int) -> None:
+    scene_s = 1.2 if fps > 1 else 2.0
+    film = clip([(scene_s, ground) for ground in colours()], fps=fps, is_moving=False)
+    media = _film(film, 3 * scene_s)
+    decoder = VideoDecoder(LIMITS, worker_env=WORKER_ENV)
+    frames = [jpeg async for jpeg in decoder.frames(media, film, 0.5)]
+    pixels = [np.asarray(PIL.Image.open(io.BytesIO(jpeg))) for jpeg in frames]
+    brightest = [int(shown[0, 0].argmax()) for shown in pixels]
+    n_shown = (3, 2, 3) if fps > 1 else (4, 4, 4)
+    assert brightest == [2] * n_shown[0] + [1] * n_shown[1] + [0] * n_shown[2]
+
+
+async def test_even_the_smallest_video_has_a_frame_for_a_tower() -> None:
+    film = clip([(0.04, colours()[0])])
+    decoder = VideoDecoder(LIMITS, worker_env=WORKER_ENV)
+    assert len([jpeg async for jpeg in decoder.frames(_film(film, 0.0), film, 0.5)]) == 1
+
+
+async def test_features_are_refused_where_no_generator_takes_videos(
+    media_store: LocalObjectStore,
+) -> None:
+    encoder = _encoder(media_store, _Eyes(), _Ears())
+    with pytest.raises(UnknownModel):
+        await encoder.features(_film(b"", 1.0), "some-model")
 
 
 async def test_a_damaged_video_is_broken() -> None:
@@ -214,9 +240,6 @@ class _Eyes:
             vector=(1.0, 0.0),
             encode_s=0.0,
         )
-
-    async def features(self, media: MediaRef, model: str) -> FeatureRef:
-        raise EngineDead(f"{model} takes no features here")
 
 
 class _Ears:

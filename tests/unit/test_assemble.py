@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphs.online.assemble import GROUNDING, assemble
+from graphs.online.assemble import GROUNDING, NativeFilm, assemble
 from serve.domain.media import MediaKind, MediaRef
 from serve.domain.messages import (
     AudioPerception,
@@ -59,20 +59,33 @@ def test_what_was_seen_and_heard_stands_where_the_media_stood() -> None:
     assert told.index("A tabby cat.") < told.index("What is this?")
 
 
-def test_a_native_generator_gets_features_and_no_notes() -> None:
+def _native(kind: MediaKind) -> NativeMediaPart:
     media = MediaRef(
         asset_id="asset_cat",
         owner_id="user_1",
-        kind=MediaKind.IMAGE,
-        mime_type="image/png",
+        kind=kind,
+        mime_type=f"{kind}/x",
         content_hash="0" * 64,
         storage_key="k",
         n_bytes=1,
     )
-    native = NativeMediaPart(media, FeatureRef(key="f" * 64, n_tokens=4, dim=8))
+    return NativeMediaPart(media, FeatureRef(key="f" * 64, n_tokens=4, dim=8))
+
+
+def test_a_native_generator_gets_features_and_no_notes() -> None:
+    native = _native(MediaKind.IMAGE)
     items = [_message("user", {"type": "input_image", "file_id": "asset_cat"})]
     messages = assemble(items, {"asset_cat": native}, instructions=None)
     assert messages == (ChatMessage(role="user", parts=(native,)),)
+
+
+def test_what_is_said_in_a_native_film_stands_beside_its_frames() -> None:
+    film = NativeFilm(_native(MediaKind.VIDEO), _VOICE)
+    items = [_message("user", {"type": "input_file", "file_id": "asset_film"})]
+    system, user = assemble(items, {"asset_film": film}, instructions=None)
+    assert _text(system) == GROUNDING
+    assert user.parts[0] == film.frames
+    assert 'Sound of video 1, 2 s. The speaker says: "What is this?"' in _text(user)
 
 
 def test_a_deleted_attachment_is_told_not_invented() -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from deployments.conversion.table import converter
+from serve.domain.catalogue import ServedModel
 from serve.domain.errors import UnknownModel
+from serve.domain.media import MediaKind, MediaRef
 from serve.registry.catalog import CPU_CATALOG, GPU_CATALOG, catalog
 from serve.registry.specs import ModelSpec, Registry, Role, Source, SourceKind
 
@@ -63,9 +65,33 @@ def test_the_default_cpu_generator_is_the_int8_one() -> None:
     assert (spec.name, spec.quantization) == ("qwen2.5-coder-0.5b-instruct", "w8a8-int8")
 
 
+def _media(kind: MediaKind, duration_s: float | None = None) -> MediaRef:
+    return MediaRef(
+        asset_id="asset_1",
+        owner_id="user_1",
+        kind=kind,
+        mime_type=f"{kind}/x",
+        content_hash="0" * 64,
+        storage_key="k",
+        n_bytes=1,
+        duration_s=duration_s,
+    )
+
+
+def test_a_model_is_told_in_words_of_what_it_would_not_hear_to_the_end() -> None:
+    model = ServedModel(name="m", role="generator", revision="1", modalities=(MediaKind.AUDIO,))
+    assert model.takes(_media(MediaKind.AUDIO, 30.0))
+    for beyond_it in (
+        _media(MediaKind.AUDIO, 30.1),
+        _media(MediaKind.AUDIO),
+        _media(MediaKind.VIDEO, 1.0),
+    ):
+        assert not model.takes(beyond_it)
+
+
 def test_the_gpu_generator_sees_pictures_itself() -> None:
-    assert GPU_CATALOG.default(Role.GENERATOR).sees_pictures
-    assert not _SPEC.sees_pictures
+    assert GPU_CATALOG.default(Role.GENERATOR).takes(MediaKind.IMAGE)
+    assert not _SPEC.takes(MediaKind.IMAGE)
 
 
 def test_the_revision_follows_sources_and_converter_but_not_the_description() -> None:
