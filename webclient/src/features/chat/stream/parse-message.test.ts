@@ -15,6 +15,21 @@ describe("a message from the server", () => {
     });
   });
 
+  it("shows a picture that is being drawn", () => {
+    const text = envelope({
+      type: "response.image_generation_call.partial_image",
+      sequence_number: 5,
+      item_id: "call_1",
+      output_index: 0,
+      partial_image_index: 0,
+      partial_image_b64: "AAAA",
+      output_format: "webp",
+    });
+    expect(parseServerMessage(text)).toMatchObject({
+      event: { kind: "preview", sequence: 5, preview: { itemId: "call_1", url: "data:image/webp;base64,AAAA" } },
+    });
+  });
+
   it("tells a stopped answer from one that ran out", () => {
     const stopped = envelope({
       type: "response.incomplete",
