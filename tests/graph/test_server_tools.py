@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ from serve.domain.messages import (
     TextPart,
     ToolArgumentsDelta,
     ToolCallStarted,
+    ToolPreviewed,
     ToolSpec,
     Usage,
 )
@@ -79,6 +81,7 @@ class Pencil:
 
     hold: asyncio.Event | None = None
     fails: bool = False
+    preview: bytes = b""
     asked: list[Asked] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     was_cancelled: bool = False
@@ -89,14 +92,14 @@ class Pencil:
 
     async def run(self, asked: Asked, watch: Watch) -> Outcome:
         self.asked.append(asked)
+        await watch(Progress(0.5, "half", self.preview))
         self.began.set()
-        try:
-            await watch(Progress(0.5, "half"))
-            if self.hold is not None:
+        if self.hold is not None:
+            try:
                 await self.hold.wait()
-        except asyncio.CancelledError:
-            self.was_cancelled = True
-            raise
+            except asyncio.CancelledError:
+                self.was_cancelled = True
+                raise
         if self.fails:
             raise InvalidRequest("no paper left")
         return Outcome(f"{asked.text('prompt')} is shown", "asset_1")
@@ -240,7 +243,7 @@ async def test_another_process_runs_the_tool_again_when_its_supervisor_left(
     database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     generator = CallingGenerator(bus.journal, rounds=[[(_DRAW, '{"prompt":"a cat"}')]])
-    held, quick = Pencil(hold=asyncio.Event()), Pencil()
+    held, quick = Pencil(hold=asyncio.Event(), preview=b"his"), Pencil(preview=b"hers")
     async with AsyncExitStack() as stack:
         async with supervised(database, bus, cache, generator, tools=[held]) as runs:
             run = await runs.start(ada, _ask())
@@ -253,6 +256,12 @@ async def test_another_process_runs_the_tool_again_when_its_supervisor_left(
     assert len(generator.requests) == 2
     assert sum(isinstance(entry.event, RoundStarted) for entry in told) == 1
     assert [entry.seq for entry in told] == list(range(len(told)))
+    # Another picture, seen from its own beginning.
+    previews = [entry.event for entry in told if isinstance(entry.event, ToolPreviewed)]
+    assert [(each.index, base64.b64decode(each.webp_base64)) for each in previews] == [
+        (0, b"his"),
+        (0, b"hers"),
+    ]
 
 
 async def test_a_tool_that_is_not_served_is_refused(
