@@ -48,19 +48,23 @@ def _spoken(client: OpenAI, http: httpx.Client, asset_id: str) -> str:
 
 def test_a_picture_is_drawn_on_the_way_to_the_answer(client: OpenAI, http: httpx.Client) -> None:
     kinds = []
+    previews = []
     final: Response | None = None
     for event in client.responses.create(
         model=DEFAULT,
         input="Draw a red apple.",
-        tools=[{"type": "image_generation"}],
+        tools=[{"type": "image_generation", "partial_images": 2}],
         tool_choice={"type": "image_generation"},
         max_output_tokens=100,
         stream=True,
     ):
         kinds.append(event.type)
+        if event.type == "response.image_generation_call.partial_image":
+            previews.append(Image.open(io.BytesIO(base64.b64decode(event.partial_image_b64))))
         if event.type == "response.completed":
             final = event.response
     assert "response.image_generation_call.generating" in kinds
+    assert [preview.size for preview in previews] == [(512, 512)] * 2
     assert final is not None
     drawn = final.output[0]
     assert isinstance(drawn, ImageGenerationCall)
