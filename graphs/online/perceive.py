@@ -16,6 +16,7 @@ from serve.domain.messages import (
     AudioPerception,
     DocumentPerception,
     Heard,
+    PartHeard,
     Perception,
     Progress,
     SoundPart,
@@ -113,7 +114,7 @@ class Perceiver:
         so_far = b""
         async with aclosing(recording.pieces()) as pieces:
             async for pcm in pieces:
-                heard = await self._sounds.hear_on(SoundPart(pcm=pcm, so_far=so_far), options)
+                heard = await self._hear_on(SoundPart(pcm=pcm, so_far=so_far), options)
                 so_far = heard.so_far
                 for step in heard.steps:
                     yield step
@@ -130,7 +131,7 @@ class Perceiver:
             yield media
             PERCEPTIONS.labels(media.kind.value, "miss").inc()
             last = SoundPart(pcm=b"", so_far=so_far, is_last=True)
-            for step in (await self._sounds.hear_on(last, options)).steps:
+            for step in (await self._hear_on(last, options)).steps:
                 if isinstance(step, AudioPerception):
                     await self._cache.put(key, step)
                     await self._remember_vector(media, step)
@@ -163,6 +164,13 @@ class Perceiver:
         arguments = "" if options in (None, TranscriptionOptions()) else repr(options)
         revision = self._revisions[media.kind]
         return perception_key(media.owner_id, media.content_hash, revision, arguments)
+
+    async def _hear_on(self, part: SoundPart, options: TranscriptionOptions) -> PartHeard:
+        try:
+            return await self._sounds.hear_on(part, options)
+        except EngineDead:
+            # Nothing was lost with it: another replica knows as much.
+            return await self._sounds.hear_on(part, options)
 
     async def _encode(
         self, media: MediaRef, options: TranscriptionOptions, watch: Watch | None

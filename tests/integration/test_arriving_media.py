@@ -204,6 +204,39 @@ async def test_a_hostile_recording_is_refused_or_cleaned_on_its_way(
     assert _decoders() == []
 
 
+async def test_memory_does_not_grow_with_the_recording() -> None:
+    limits = MediaLimits(max_upload_bytes=100_000_000, max_audio_s=3600)
+    second = np.random.default_rng(1).normal(0, 4000, 16_000).astype("<i2").tobytes()
+    peaks: list[int] = []
+
+    async def arriving(n_seconds: int) -> AsyncGenerator[bytes, None]:
+        # One second more than comes, so that the decoder waits for it.
+        yield wav(b"", claimed=(n_seconds + 1) * len(second))
+        for _ in range(n_seconds):
+            yield second
+        _peak_bytes(_decoders()[0].pid, peaks)
+        _peak_bytes(os.getpid(), peaks)
+
+    async with SandboxedSanitizer(limits, worker_env=_WORKER_ENV) as sanitizer:
+        for n_seconds in (60, 1500):
+            async with sanitizer.receiving(
+                arriving(n_seconds), declared_mime_type=None
+            ) as recording:
+                n_bytes = sum([len(piece) async for piece in recording.pieces()])
+                media = await recording.sanitized()
+            assert n_bytes == n_seconds * len(second)
+            assert media.duration_s == n_seconds
+    decoder, ours, decoder_of_long, ours_of_long = peaks
+    # The long one has 48 MB of samples.
+    assert decoder_of_long - decoder < 4_000_000
+    assert ours_of_long - ours < 8_000_000
+
+
+def _peak_bytes(pid: int, peaks: list[int]) -> None:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peaks.append(int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024)
+
+
 def _decoders() -> list[psutil.Process]:
     return [
         child
