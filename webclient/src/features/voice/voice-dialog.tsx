@@ -50,7 +50,7 @@ export function VoiceDialog({ conversationId, onClose }: VoiceDialogProps) {
   };
   const over = state.status === "ended" || state.status === "failed";
   return (
-    <Dialog open onOpenChange={() => void close()} width="md" title="Voice" description="Just talk. Speak up to interrupt.">
+    <Dialog open onOpenChange={() => void close()} width="md" title="Voice" description="Just talk. Speak up to interrupt. What is said is kept as a conversation.">
       <div className="space-y-5">
         <div className="flex flex-col items-center gap-4 pt-2">
           <Pulse level={state.status === "speaking" ? 0.5 : level} speaking={state.status === "speaking"} />
@@ -63,20 +63,20 @@ export function VoiceDialog({ conversationId, onClose }: VoiceDialogProps) {
         </div>
         {state.problem !== null && <ProblemNote problem={state.problem} />}
         <Captions captions={state.captions} />
-        <div className="flex flex-wrap justify-center gap-2">
+        <div className="grid auto-cols-fr grid-flow-col gap-2 sm:flex sm:justify-center">
           {!over && (
             <>
               <Button onClick={toggleMute} aria-pressed={muted}>
-                {muted ? <MicOff aria-hidden className="size-4" /> : <Mic aria-hidden className="size-4" />}
+                {muted ? <MicOff aria-hidden className="size-4 max-sm:hidden" /> : <Mic aria-hidden className="size-4 max-sm:hidden" />}
                 {muted ? "Unmute" : "Mute"}
               </Button>
               <Button onClick={() => session.current?.interrupt()} disabled={state.status !== "speaking"}>
-                <Hand aria-hidden className="size-4" /> Interrupt
+                <Hand aria-hidden className="size-4 max-sm:hidden" /> Interrupt
               </Button>
             </>
           )}
           <Button variant={over ? "secondary" : "danger"} onClick={() => void close()}>
-            <PhoneOff aria-hidden className="size-4" /> {over ? "Close" : "End"}
+            <PhoneOff aria-hidden className="size-4 max-sm:hidden" /> {over ? "Close" : "End"}
           </Button>
         </div>
       </div>

@@ -134,7 +134,7 @@ export function statusInWords(status: VoiceState["status"], muted: boolean): str
     case "thinking":
       return "Thinking";
     case "speaking":
-      return "Speaking. Talk to interrupt";
+      return muted ? "Speaking" : "Speaking. Talk to interrupt";
     case "away":
       return "Reconnecting";
     case "ended":

@@ -46,6 +46,7 @@ describe("a spoken conversation", () => {
   it("is told in words", () => {
     expect(statusInWords("listening", true)).toBe("Your microphone is off");
     expect(statusInWords("speaking", false)).toContain("interrupt");
+    expect(statusInWords("speaking", true)).toBe("Speaking");
   });
 });
 

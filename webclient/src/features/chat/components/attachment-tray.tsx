@@ -30,7 +30,8 @@ export function AttachmentTray({ attachments, onRemove, onRetry }: AttachmentTra
             <p className="truncate font-medium">{attachment.name}</p>
             <Status attachment={attachment} />
             {attachment.words !== "" && (
-              <p aria-label={`Heard in ${attachment.name}`} title={attachment.words} className="mt-1 line-clamp-2 text-xs text-ink-soft">
+              <p title={attachment.words} className="mt-1 line-clamp-2 text-xs text-ink-soft">
+                <span className="sr-only">Heard so far: </span>
                 {newestOf(attachment.words)}
               </p>
             )}
