@@ -116,6 +116,7 @@ class VideoEncoderReplica:
             watching.watch(self._decoder.parts(media, content))
         )
         del content
+        done = 0.0
         work.add_done_callback(lambda _: watching.news.set())
         try:
             while not work.done():
@@ -124,7 +125,9 @@ class VideoEncoderReplica:
                         await watching.news.wait()
                 watching.news.clear()
                 if not work.done():
-                    yield Progress(watching.done, watching.note)
+                    # That there is sound, and more to do, shows only after the first frame.
+                    done = max(done, watching.done)
+                    yield Progress(done, watching.note)
             yield work.result()
         finally:
             work.cancel()

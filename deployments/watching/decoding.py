@@ -48,7 +48,7 @@ class VideoDecoder:
     async def parts(
         self, media: MediaRef, content: bytes
     ) -> AsyncGenerator[tuple[Sound | Glimpse | Tick, bytes], None]:
-        """The sound as FLAC first, if there is any, then frames as JPEG, in order.
+        """Frames as JPEG, in order, and behind the first one the sound as FLAC, if there is any.
 
         The last tick is the end of the video. Closing this ends the process. Raises
         ``BrokenMedia``, ``MediaTooLarge``.

@@ -1,6 +1,6 @@
 """The process that decodes videos: ``python -m deployments.watching.worker MEMORY_BYTES``.
 
-It answers one job with many parts: the sound first, then the frames worth a look as they come.
+It answers one job with many parts: a frame, the sound, then the frames worth a look as they come.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import av
@@ -61,25 +62,37 @@ def _answers(head: bytes, content: bytes, memory_bytes: int) -> Iterator[Answer]
 
 
 def _watched(content: bytes, job: WatchJob) -> Iterator[Answer]:
-    if not job.is_even:
-        yield from _sound(content, job)
     end_s = 0.0
     n_looks = 0
     with av.open(io.BytesIO(content), "r", format=job.decoder, metadata_errors="ignore") as opened:
-        for glimpse, jpeg in _even(opened, job) if job.is_even else _looks(opened, job):
-            end_s = glimpse.at_s
-            n_looks += bool(jpeg)
-            yield part_of(glimpse), jpeg
+        for said, part in _parts(content, job, opened):
+            if not isinstance(said, Sound):
+                end_s = said.at_s
+            n_looks += isinstance(said, Glimpse)
+            yield part_of(said), part
     if not n_looks:
         raise BrokenMedia("no picture of the video can be decoded")
     yield Done(mime_type="video", duration_s=end_s), b""
 
 
-def _sound(content: bytes, job: WatchJob) -> Iterator[Answer]:
+def _parts(
+    content: bytes, job: WatchJob, opened: Any
+) -> Iterator[tuple[Glimpse | Tick | Sound, bytes]]:
+    if job.is_even:
+        yield from _even(opened, job)
+        return
+    looks = _looks(opened, job)
+    # Somebody looks at the first frame while the sound is taken out.
+    yield from islice(looks, 1)
+    yield from _sound(content, job)
+    yield from looks
+
+
+def _sound(content: bytes, job: WatchJob) -> Iterator[tuple[Sound, bytes]]:
     n_samples, flac = plain_sound(content, job.decoder, max_s=job.max_video_s + _SOUND_ALLOWANCE_S)
     if n_samples:
         duration_s = n_samples / SOUND_RATE_HZ
-        yield part_of(Sound(starts_s=_sound_starts_s(content, job), duration_s=duration_s)), flac
+        yield Sound(starts_s=_sound_starts_s(content, job), duration_s=duration_s), flac
 
 
 def _sound_starts_s(content: bytes, job: WatchJob) -> float:

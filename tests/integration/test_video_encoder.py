@@ -138,6 +138,15 @@ async def test_features_are_refused_where_no_generator_takes_videos(
         await encoder.features(_film(b"", 1.0), "some-model")
 
 
+async def test_there_is_something_to_see_before_there_is_something_to_hear(
+    voice_wav: bytes,
+) -> None:
+    film = clip([(1.0, ground) for ground in colours()], voice_wav=voice_wav)
+    first, second, *_ = await _parts(film, 3.0)
+    assert isinstance(first, Glimpse)
+    assert isinstance(second, Sound)
+
+
 async def test_a_damaged_video_is_broken() -> None:
     with pytest.raises(BrokenMedia):
         await _parts(b"\x1a\x45\xdf\xa3" + bytes(1000), 2.0, "video/webm")
@@ -276,7 +285,9 @@ async def test_closing_stops_looking_and_decoding_at_once_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     eyes = _Eyes()
-    store, steps = await _opened(tmp_path, eyes, _three_shots())
+    # More than are looked at together: else the decoder may have done its work.
+    film = clip([(1.0, ground) for ground in colours() * 2])
+    store, steps = await _opened(tmp_path, eyes, film)
     async with aclosing(steps):
         step = await anext(steps)
         assert isinstance(step, Progress)
