@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Final
 # Lower case and digits only: ids become parts of object-store keys, which fold case.
 _ALPHABET: Final = b"abcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH: Final = 28  # 28 x log2(36) = 144 bits: nobody guesses one, no two are equal
+_DRAWN_BYTES: Final = 4096
 # Every letter for equally many bytes; what remains of the 256 is left out.
 _N_USED: Final = 256 // len(_ALPHABET) * len(_ALPHABET)
 _LETTERS: Final = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
@@ -52,7 +54,20 @@ def new_id(prefix: str) -> str:
     repeatable = _repeatable.get()
     if repeatable is not None:
         return f"{prefix}_{repeatable.next(prefix)}"
-    letters = b""
-    while len(letters) < _LENGTH:
-        letters += secrets.token_bytes(_LENGTH + 4).translate(_LETTERS, _UNUSED)
-    return f"{prefix}_{letters[:_LENGTH].decode()}"
+    while True:
+        try:
+            return f"{prefix}_{_drawn.pop()}"
+        except IndexError:
+            _draw()
+
+
+# Asking the system lets other threads run first, and a busy one keeps us waiting for milliseconds:
+# so for many ids at once. A forked process must not give the same ones.
+_drawn: Final[list[str]] = []
+os.register_at_fork(after_in_child=_drawn.clear)
+
+
+def _draw() -> None:
+    letters = secrets.token_bytes(_DRAWN_BYTES).translate(_LETTERS, _UNUSED).decode()
+    n_ids = len(letters) // _LENGTH
+    _drawn.extend(letters[at * _LENGTH : (at + 1) * _LENGTH] for at in range(n_ids))
