@@ -8,7 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
+from starlette.types import Scope, Send
 
 from serve.domain.asks import Admission, Graph, Perceiving, Runs
 from serve.domain.catalogue import ServedModels
@@ -96,6 +96,21 @@ def reply_headers(scope: Scope) -> list[Header]:
 async def _get_ports(connection: HTTPConnection) -> IngressPorts:
     """``get_ports`` as a dependency: FastAPI would send a plain function to another thread."""
     return get_ports(connection)
+
+
+def send_on_behind(scope: Scope, send: Send) -> None:
+    """Once the reply to this request has begun, what follows may go straight to ``send``.
+
+    Layers say so whose own ``send`` looks at the beginning of a reply only. Those around them that
+    look at all of it say it first, those inside them last: the innermost holds.
+    """
+    scope["polymodal.send_on"] = send
+
+
+def send_on(scope: Scope, send: Send) -> Send:
+    """Where what follows the beginning of a reply goes, past the layers that do not look at it."""
+    shortcut: Send = scope.get("polymodal.send_on", send)
+    return shortcut
 
 
 Ports = Annotated[IngressPorts, Depends(_get_ports)]

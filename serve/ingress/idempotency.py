@@ -36,7 +36,7 @@ from serve.domain.ids import new_id, repeatable_ids
 from serve.domain.ports import IdempotencyKeys
 from serve.domain.records import Caller, ResponseRecord
 from serve.ingress.authentication import count_request, identify
-from serve.ingress.context import IngressPorts
+from serve.ingress.context import IngressPorts, send_on_behind
 
 _log = logging.getLogger(__name__)
 
@@ -392,6 +392,7 @@ class Idempotency:
         try:
             async with _extended(keys, claim):
                 with _promised(Promise(keys, claim, state)):
+                    send_on_behind(scope, recorder.send)
                     await self._app(scope, attempt.body.receive, recorder.send)
         except Exception:
             if not recorder.is_settled:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.domain.errors import MediaTooLarge
 from serve.domain.ids import new_id
-from serve.ingress.context import reply_headers
+from serve.ingress.context import reply_headers, send_on_behind
 from serve.ingress.errors import as_error, error_response
 from serve.observability.logging import request_id
 from serve.observability.metrics import count_request
@@ -72,6 +72,7 @@ class RequestEnvelope:
                 ]
             await send(message)
 
+        send_on_behind(scope, send)
         try:
             if declared_bytes > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)

@@ -27,6 +27,7 @@ from serve.domain.messages import (
     TextDelta,
 )
 from serve.domain.records import JsonObject
+from serve.ingress.context import send_on
 from serve.ingress.errors import as_error
 from serve.ingress.idempotency import BROKEN
 from serve.protocol.chat import ChatChunks
@@ -212,24 +213,25 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client until the log or the client ends."""
+        on = send_on(scope, send)
         try:
             async with asyncio.TaskGroup() as group:
-                watcher = group.create_task(self._watch(receive, send))
+                watcher = group.create_task(self._watch(receive, send, on))
                 # A task of its own: resumed for every batch, it should not have to be reached
                 # through all the layers that called us.
-                group.create_task(self._write_all(send, watcher))
+                group.create_task(self._write_all(send, on, watcher))
         except* _ClientLeft:
             if self._run is not None:
                 self._run.abandon()
         except* PolymodalError as refused:
             raise refused.exceptions[0] from None
 
-    async def _write_all(self, send: Send, watcher: asyncio.Task[None]) -> None:
-        await self._write(send)
+    async def _write_all(self, send: Send, on: Send, watcher: asyncio.Task[None]) -> None:
+        await self._write(send, on)
         # At once: to the watcher, a complete response looks like a client that left.
         watcher.cancel()
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, send: Send, on: Send) -> None:
         self._held.append(self._frames.opening())
         if self._run is None:
             await self._open(send)
@@ -240,7 +242,7 @@ class EventStream(Response):
                     if self._is_open:
                         if frames:
                             self._is_silent = False
-                            await send(_body(frames))
+                            await on(_body(frames))
                         continue
                     self._held.append(frames)
                     if await self._has_begun(batch):
@@ -248,9 +250,9 @@ class EventStream(Response):
             except PolymodalError as error:
                 if not self._is_open:
                     raise
-                await send({**_body(self._frames.broken(as_error(error))), BROKEN: True})
+                await on({**_body(self._frames.broken(as_error(error))), BROKEN: True})
         await self._open(send)
-        await send({**_body(self._frames.closing()), "more_body": False})
+        await on({**_body(self._frames.closing()), "more_body": False})
 
     async def _has_begun(self, batch: Sequence[LogEntry]) -> bool:
         """Whether there is an answer. Raises what the run was refused with."""
@@ -270,7 +272,7 @@ class EventStream(Response):
         await send(_body(b"".join(self._held)))
         self._held.clear()
 
-    async def _watch(self, receive: Receive, send: Send) -> None:
+    async def _watch(self, receive: Receive, send: Send, on: Send) -> None:
         """Notice the client leaving; speak up when there is nothing to say."""
         wait_s = _HEARTBEAT_S if self._run is None else _HOLD_STATUS_S
         while True:
@@ -281,7 +283,7 @@ class EventStream(Response):
                 if not self._is_open:
                     await self._open(send)
                 elif self._is_silent:
-                    await send(_body(_HEARTBEAT))
+                    await on(_body(_HEARTBEAT))
                 self._is_silent = True
                 wait_s = _HEARTBEAT_S
                 continue
