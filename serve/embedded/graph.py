@@ -96,6 +96,12 @@ class GraphProcess:
             "RAY_AUTH_TOKEN_PATH": str(self._home.secret_path("ray-token")),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_DEDUP_LOGS": "0",
+            # Without a dashboard nobody asks Ray for figures, yet every call to a replica and every
+            # turn of the controller's loop would record a dozen.
+            "RAY_enable_metrics_collection": "0",
+            # Each turn looks at every node and deployment: a fifth of a second is soon enough to
+            # begin to replace a replica that died.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
             "RAY_prestart_worker_first_driver": "0",
             # Ray would run replicas at 15: whatever else runs on the machine would hold up answers.
             "RAY_worker_niceness": "0",
