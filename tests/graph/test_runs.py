@@ -185,7 +185,7 @@ async def test_an_answer_over_its_time_fails_as_such(
     database: Database, bus: Bus, cache: StoredPerceptionCache, ada: Caller
 ) -> None:
     generator = ScriptedGenerator(bus.journal, hold=asyncio.Event())
-    async with supervised(database, bus, cache, generator, timeout_s=0.5) as runs:
+    async with supervised(database, bus, cache, generator, timeout_s=2.0) as runs:
         run = await runs.start(ada, _ask())
         with pytest.raises(NodeTimeout):
             await run.finished()
