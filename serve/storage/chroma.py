@@ -3,7 +3,7 @@
 Spoken to over its HTTP interface (v2) directly: the client package would cost every ingress
 37 MB and 2.4 s of imports for the five calls below, and brings telemetry and embedding functions
 that we would have to turn off. By urllib3 in threads, because Ray has it loaded anyway
-(docs/adr/0016).
+(docs/adr/0015).
 """
 
 from __future__ import annotations
