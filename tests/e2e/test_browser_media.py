@@ -215,5 +215,6 @@ async def test_one_talks_and_sees_what_was_said(page: Page) -> None:
 async def test_a_recording_tells_its_words_before_it_is_sent(page: Page, voice_note: Path) -> None:
     await page.locator("input[type=file][multiple]").set_input_files([voice_note])
     attachments = page.get_by_role("list", name="Attachments")
-    await expect(attachments).to_contain_text("Dashwood", timeout=_MAKING_LIMIT_MS)
+    # Of many words the last ones are shown.
+    await expect(attachments).to_contain_text("in his power", timeout=_MAKING_LIMIT_MS)
     await _look(page, "recording")
