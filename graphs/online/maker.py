@@ -430,9 +430,9 @@ class ResponseMaker:
         usage = usage_of(rounds)
         if run.ticket is not None:
             run.ticket.release(output_tokens=usage.output_tokens)
-        final = await self._settle(run, _finished(generated.reason, usage))
-        run.outcome.set_result(final)
+        # Before the end is told: whoever sees it may look at the list of conversations.
         await self._entitle(run)
+        run.outcome.set_result(await self._settle(run, _finished(generated.reason, usage)))
 
     async def _cut(self, run: ActiveRun, end: PolymodalError | Finished) -> None:
         """End a run that did not get to its own end."""

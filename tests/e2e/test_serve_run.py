@@ -72,7 +72,9 @@ def served(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{environment['POLYMODAL_PORT']}"
     output = tmp_path / "serve.log"
     with output.open("wb") as log:
-        command = [str(Path(sys.executable).with_name("serve")), "run", "serve_config.yaml"]
+        serve = str(Path(sys.executable).with_name("serve"))
+        # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+        command = ["env", "--default-signal=INT", serve, "run", "serve_config.yaml"]
         process = subprocess.Popen(
             command,
             env=environment,
