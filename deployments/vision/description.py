@@ -25,8 +25,7 @@ def describe(
         found = _listed([_counted(name, n) for name, n in counts.items()], "and")
         sentences.append(f"Shows {found}.")
     if labels:
-        begin = "More precisely, it may be" if objects else "Looks like"
-        sentences.append(f"{begin} {_listed([label.name for label in labels], 'or')}.")
+        sentences.append(f"Looks like {_listed([label.name for label in labels], 'or')}.")
     if lines:
         text = " / ".join(line.text for line in lines)
         if len(text) > _MAX_TEXT_CHARACTERS:
