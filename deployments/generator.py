@@ -266,6 +266,7 @@ class GeneratorReplica:
             Detokenizer(self._tokenizer.backend_tokenizer, prompt["prompt_token_ids"]),
             stop=request.sampling.stop,
             tools=(tool.name for tool in tools),
+            one_call=not request.parallel_tool_calls,
         )
         n_replayed = 0
         options["max_tokens"] = max_output

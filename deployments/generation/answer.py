@@ -35,12 +35,11 @@ class Answer:
         assembler: AnswerAssembler,
         writer: ResponseWriter,
     ) -> None:
-        self._request = request
         self._size = size
         self._assembler = assembler
         self._writer = writer
         self._n_to_skip = size.n_replayed
-        self._n_output = len(request.emitted_ids)
+        self._n_stop_tokens = 0
         self._n_cached = 0
         self._started_at = time.perf_counter()
         self._first_at: float | None = None
@@ -54,7 +53,7 @@ class Answer:
     @property
     def is_complete(self) -> bool:
         """Nothing is left to generate: the last generator died before it could say so."""
-        return self._n_output >= self._size.max_output or self._has_its_one_call
+        return self._assembler.n_fed >= self._size.max_output or self._assembler.has_its_one_call
 
     def take(self, output: RequestOutput) -> None:
         """Write what the step brought. Raises what the writer raises, and ``EngineDead``."""
@@ -67,29 +66,25 @@ class Answer:
             n_skipped = min(self._n_to_skip, len(ids))
             self._n_to_skip -= n_skipped
             ids = ids[n_skipped:]
-        self._n_output += len(ids)
-        if step.finish_reason == "stop":
-            # The token that says so is no part of the answer.
-            ids = ids[:-1]
-        events = self._assembler.feed(ids)
-        if self._assembler.is_stopped or self._has_its_one_call:
+        is_stopped = step.finish_reason == "stop"
+        # The token that says so is no part of the answer.
+        events = self._assembler.feed(ids[:-1] if is_stopped else ids)
+        if self._assembler.is_over:
             self._end(events, FinishReason.STOP)
         elif output.finished:
+            self._n_stop_tokens = int(is_stopped)
             self._end(events, _reason(step.finish_reason))
         else:
             self._writer.write(events)
 
     def end_complete(self) -> None:
         """Say the last word where no engine is needed for it."""
-        self._end([], FinishReason.STOP if self._has_its_one_call else FinishReason.LENGTH)
-
-    @property
-    def _has_its_one_call(self) -> bool:
-        return self._assembler.n_calls > 0 and not self._request.parallel_tool_calls
+        has_called = self._assembler.has_its_one_call
+        self._end([], FinishReason.STOP if has_called else FinishReason.LENGTH)
 
     def _end(self, events: Sequence[LogEvent], reason: FinishReason) -> None:
         self.is_over = True
-        rest = [] if self._has_its_one_call else self._assembler.close()
+        rest = [] if self._assembler.has_its_one_call else self._assembler.close()
         if reason is FinishReason.STOP and self._assembler.n_calls:
             reason = FinishReason.TOOL_CALLS
         self._writer.write([*events, *rest, self._generated(reason)])
@@ -110,7 +105,7 @@ class Answer:
             Usage(
                 input_tokens=self._size.n_prompt,
                 cached_tokens=min(self._n_cached, self._size.n_prompt),
-                output_tokens=self._n_output,
+                output_tokens=self._assembler.n_fed + self._n_stop_tokens,
             ),
             queue_s=self._queue_s,
             prefill_s=max(0.0, first_at - self._started_at - self._queue_s),

@@ -44,32 +44,46 @@ class AnswerAssembler:
     """Feed it tokens, then ``close`` it.
 
     What may become a stop string or a tool call is held back, with the whole tokens it is part of.
+    With ``one_call`` the answer is over behind its first call.
     """
 
     def __init__(
-        self, detokenizer: Detokenizer, *, stop: tuple[str, ...] = (), tools: Iterable[str] = ()
+        self,
+        detokenizer: Detokenizer,
+        *,
+        stop: tuple[str, ...] = (),
+        tools: Iterable[str] = (),
+        one_call: bool = False,
     ) -> None:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stop)
         names = frozenset(tools)
         self._parser = ToolCallParser(names) if names else None
+        self._one_call = one_call
         self._pieces: list[Piece] = []
         self._ids: list[int] = []
         # How many of these ids are whole characters.
         self._n_whole = 0
+        self.n_fed = 0
         self.n_calls = 0
 
     @property
-    def is_stopped(self) -> bool:
-        """A stop string was found: the answer is over."""
-        return self._stops.is_found
+    def has_its_one_call(self) -> bool:
+        """It may call once, and has."""
+        return self._one_call and self.n_calls > 0
+
+    @property
+    def is_over(self) -> bool:
+        """A stop string was found, or the one call."""
+        return self._stops.is_found or self.has_its_one_call
 
     def feed(self, ids: Iterable[int]) -> list[LogEvent]:
-        """Events of whole groups of tokens. Nothing behind a stop string is looked at."""
+        """Events of whole groups of tokens. Nothing behind the answer's end is looked at."""
         events: list[LogEvent] = []
         for token_id in ids:
-            if self.is_stopped:
+            if self.is_over:
                 break
+            self.n_fed += 1
             self._ids.append(token_id)
             text = self._detokenizer.step(token_id)
             if text:
@@ -84,13 +98,13 @@ class AnswerAssembler:
         self._pieces += self._parsed(self._stops.close())
         if self._parser:
             self._pieces += self._parser.close()
-        return self._group(() if self.is_stopped else tuple(self._ids[: self._n_whole]))
+        return self._group(() if self._stops.is_found else tuple(self._ids[: self._n_whole]))
 
     @property
     def _is_holding(self) -> bool:
         return (
             self._stops.is_holding
-            or self.is_stopped
+            or self._stops.is_found
             or (self._parser is not None and self._parser.is_holding)
         )
 

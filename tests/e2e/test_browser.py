@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.fixtures.browsing import no_findings, quiet_tab, signed_in
-from tests.fixtures.running import PASSWORD, Running
+from tests.fixtures.running import LONG_TASK, PASSWORD, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
@@ -108,7 +108,7 @@ async def test_a_page_reloaded_mid_answer_shows_the_whole_answer(page: Page) -> 
 
 async def test_stopping_keeps_what_was_written(page: Page) -> None:
     message = page.get_by_label("Your message")
-    await message.fill("Write a very long story about the sea.")
+    await message.fill(LONG_TASK)
     await message.press("Enter")
     await expect(page.locator(".prose-answer").last).to_be_visible(timeout=_ANSWER_LIMIT_MS)
     await page.get_by_role("button", name="Stop", exact=True).click()

@@ -16,7 +16,7 @@ from openai import NotFoundError, OpenAI
 from openai.types.responses import Response
 from PIL import Image
 
-from tests.fixtures.running import DEFAULT, QUICK, Running
+from tests.fixtures.running import DEFAULT, LONG_TASK, QUICK, Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models]
 
@@ -322,19 +322,19 @@ def test_a_recording_is_transcribed(client: OpenAI, voice_note: Path) -> None:
 def test_a_background_response_is_polled_and_cancelled(client: OpenAI) -> None:
     response = client.responses.create(
         model=DEFAULT,
-        input="Write a very long story about a lighthouse.",
+        input=LONG_TASK,
         max_output_tokens=1000,
         background=True,
     )
     assert response.status == "in_progress"
-    time.sleep(1)
+    assert client.responses.retrieve(response.id).status == "in_progress"
     assert client.responses.cancel(response.id).status == "cancelled"
     assert client.responses.retrieve(response.id).status == "cancelled"
 
 
 def test_leaving_a_stream_cancels_the_answer(client: OpenAI, running: Running) -> None:
     with client.responses.create(
-        model=DEFAULT, input="Write a very long story.", max_output_tokens=1000, stream=True
+        model=DEFAULT, input=LONG_TASK, max_output_tokens=1000, stream=True
     ) as stream:
         opening = next(iter(stream))
         assert opening.type == "response.created"
@@ -349,7 +349,7 @@ def test_leaving_a_whole_answer_cancels_it_too(client: OpenAI, running: Running)
             "/v1/responses",
             json={
                 "model": DEFAULT,
-                "input": "Write a very long story.",
+                "input": LONG_TASK,
                 "conversation": conversation.id,
                 "max_output_tokens": 1000,
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -213,11 +213,11 @@ async def test_deleting_a_job_stops_it_and_ends_its_watchers(
     async with working(rows, notices, kind) as desk:
         job = await desk.start(ada, "counting", {})
         await kind.held.wait()
-        watching = asyncio.ensure_future(_events(desk, ada, job))
-        await asyncio.sleep(0)
-        await desk.delete(ada, job.id)
-        await kind.was_stopped.wait()
-        await watching
+        async with aclosing(desk.follow(ada, job.id)) as watching:
+            assert await anext(watching)
+            await desk.delete(ada, job.id)
+            await kind.was_stopped.wait()
+            assert [batch async for batch in watching if batch] == []
         with pytest.raises(NotFound):
             await desk.get(ada, job.id)
 

@@ -31,10 +31,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def assembler_of(
-    tokenizer: Tokenizer, *, stop: tuple[str, ...] = (), tools: tuple[str, ...] = ()
+    tokenizer: Tokenizer,
+    *,
+    stop: tuple[str, ...] = (),
+    tools: tuple[str, ...] = (),
+    one_call: bool = False,
 ) -> AnswerAssembler:
     detokenizer = Detokenizer(tokenizer, tokenizer.encode(_PROMPT).ids)
-    return AnswerAssembler(detokenizer, stop=stop, tools=tools)
+    return AnswerAssembler(detokenizer, stop=stop, tools=tools, one_call=one_call)
 
 
 def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -103,7 +107,7 @@ def test_half_a_character_at_the_end_is_left_out(tokenizer: Tokenizer) -> None:
 def test_the_answer_ends_before_the_earliest_stop_string(tokenizer: Tokenizer) -> None:
     assembler = assembler_of(tokenizer, stop=("END", "lazy dog"))
     events = assembler.feed(ids_of(tokenizer, "The quick lazy dog END over")) + assembler.close()
-    assert assembler.is_stopped
+    assert assembler.is_over
     assert text_of(events) == "The quick "
     assert not assembler.feed(ids_of(tokenizer, "more"))
 
@@ -154,6 +158,7 @@ def test_calls_are_numbered_from_those_of_the_last_generator(tokenizer: Tokenize
     text=_TEXTS,
     stop=st.sampled_from([(), ("STOP",), ("TO", "STOPS")]),
     tools=st.sampled_from([(), ("look",)]),
+    one_call=st.booleans(),
     cuts=st.lists(st.integers(0, 100), max_size=5),
 )
 def test_steps_and_cuts_change_nothing(
@@ -161,10 +166,11 @@ def test_steps_and_cuts_change_nothing(
     text: str,
     stop: tuple[str, ...],
     tools: tuple[str, ...],
+    one_call: bool,
     cuts: list[int],
 ) -> None:
     ids = ids_of(tokenizer, text)
-    whole = assembler_of(tokenizer, stop=stop, tools=tools)
+    whole = assembler_of(tokenizer, stop=stop, tools=tools, one_call=one_call)
     undisturbed = whole.feed(ids) + whole.close()
 
     places = sorted({0, len(ids), *(cut % (len(ids) + 1) for cut in cuts)})
@@ -172,11 +178,12 @@ def test_steps_and_cuts_change_nothing(
     for start, end in itertools.pairwise(places):
         # Each part by another generator, which is told the tokens so far.
         emitted = tokens_of(events)
-        part = assembler_of(tokenizer, stop=stop, tools=tools)
+        part = assembler_of(tokenizer, stop=stop, tools=tools, one_call=one_call)
         assert tokens_of(part.feed(emitted)) == emitted
         assert emitted == ids[: len(emitted)]
         events += part.feed(ids[len(emitted) : max(end, start)])
-        if part.is_stopped or end == len(ids):
+        if part.is_over or end == len(ids):
             events += part.close()
+            assert part.n_fed == whole.n_fed
             break
     assert told(events) == told(undisturbed)
