@@ -18,7 +18,6 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 import ray
 import yaml
 from ray import serve as ray_serve
@@ -28,6 +27,7 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME
 from ray.serve.schema import ServeDeploySchema
 
 from graphs.online.reaper import ControllerWatch, Reaper
+from serve.observability.processes import process_stat, tree_of
 
 _log = logging.getLogger(__name__)
 # Logical: Serve places a replica where this number allows, whatever cores there are.
@@ -79,9 +79,9 @@ def controller_answers() -> bool:
 def _exit_without_ray() -> None:
     """End at once if Ray's own processes have: its driver would wait for them for ever."""
     alive = {
-        child.name()
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE
+        stat.name
+        for pid in tree_of(os.getpid())
+        if (stat := process_stat(pid)) is not None and not stat.is_gone
     }
     if not alive.issuperset(_RAY_PROCESSES):
         _log.error("a process of Ray ended", extra={"alive": sorted(alive)})

@@ -99,9 +99,11 @@ class GraphProcess:
             # Without a dashboard nobody asks Ray for figures, yet every call to a replica and every
             # turn of the controller's loop would record a dozen.
             "RAY_enable_metrics_collection": "0",
-            # Each turn looks at every node and deployment: a fifth of a second is soon enough to
-            # begin to replace a replica that died.
-            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
+            # Still each of the many handles and replicas would wake ten times a second for them.
+            "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+            # Each turn looks at every node and deployment: that is soon enough to begin to replace
+            # a replica that died, which takes seconds.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.4",
             "RAY_prestart_worker_first_driver": "0",
             # Ray would run replicas at 15: whatever else runs on the machine would hold up answers.
             "RAY_worker_niceness": "0",

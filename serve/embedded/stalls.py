@@ -13,7 +13,7 @@ from serve.observability.processes import StoppedTwice, children_of
 _SILENT_AFTER_S: Final = 3.0
 # As well: time may have passed for us alone, in a machine that slept.
 _SILENT_AFTER_PROBES: Final = 3
-_PROBE_PERIOD_S: Final = 0.25
+_PROBE_PERIOD_S: Final = 0.5
 _PROBE_TIMEOUT_S: Final = 1.0
 
 

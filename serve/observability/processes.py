@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,19 @@ from serve.domain.ids import new_id
 from serve.domain.journal import Beat
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_LONGEST_STAT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
-    """``state`` is the kernel's letter. ``started_ticks`` and the pid name a process for good."""
+    """``state`` is the kernel's letter. ``started_ticks`` and the pid name a process for good.
 
+    ``name``: the first 15 bytes of it.
+    """
+
+    name: str
     state: str
+    parent: int
     cpu_s: float
     started_ticks: int
 
@@ -37,13 +44,21 @@ class ProcessStat:
 def process_stat(pid: int) -> ProcessStat | None:
     """None when there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        # Read often and of many: a Python file costs five times as much.
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            stat = os.read(file, _LONGEST_STAT)
+        finally:
+            os.close(file)
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command in parentheses may hold anything, so count from the last parenthesis.
-    fields = stat.rpartition(")")[2].split()
+    head, _, rest = stat.decode(errors="replace").rpartition(")")
+    fields = rest.split()
     return ProcessStat(
+        name=head.partition("(")[2],
         state=fields[0],
+        parent=int(fields[1]),
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         started_ticks=int(fields[19]),
     )
@@ -63,7 +78,7 @@ def this_process(kind: str, *, model: str = "") -> Beat:
 
 
 def children_of(pid: int) -> tuple[int, ...]:
-    """Whom it started and who has not ended; empty when it is gone."""
+    """Whom it started and who has not ended; empty when it is gone. Cheap where threads are few."""
     found: list[int] = []
     try:
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -75,9 +90,13 @@ def children_of(pid: int) -> tuple[int, ...]:
 
 def tree_of(pid: int) -> tuple[int, ...]:
     """The process and everybody below it."""
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for name in os.listdir("/proc"):  # noqa: PTH208 - its names are all that is wanted
+        if name.isdigit() and (stat := process_stat(int(name))) is not None:
+            children[stat.parent].append(int(name))
     found = [pid]
     for each in found:
-        found += children_of(each)
+        found += children[each]
     return tuple(found)
 
 

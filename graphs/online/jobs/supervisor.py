@@ -45,7 +45,8 @@ from serve.observability.metrics import JOBS
 
 _log = logging.getLogger(__name__)
 
-_LOOK_PERIOD_S: Final = 0.5
+# For what a dead process left; of all else there is news.
+_LOOK_PERIOD_S: Final = 2.0
 _RETRY_S: Final = 0.5
 _LONGEST_RETRY_S: Final = 10.0
 _QUIET_S: Final = 15.0
@@ -315,15 +316,13 @@ class JobSupervisor:
                 each.set()
 
     def _hear(self, news: JobNews) -> None:
-        match news.type:
-            case JobEventType.QUEUED:
-                self._wake.set()
-            case JobEventType.CANCELLED | JobEventType.DELETED:
-                if (task := self._active.get(news.job_id)) is not None:
-                    self._called_off.add(news.job_id)
-                    task.cancel()
-            case _:
-                pass
+        is_called_off = news.type in (JobEventType.CANCELLED, JobEventType.DELETED)
+        if is_called_off and (task := self._active.get(news.job_id)) is not None:
+            self._called_off.add(news.job_id)
+            task.cancel()
+        if news.type is JobEventType.QUEUED or news.type in FINAL_EVENTS:
+            # There is one to do, or its owner has room for another.
+            self._wake.set()
         for stirred in self._watchers.get(news.job_id, ()):
             stirred.set()
 
