@@ -209,14 +209,14 @@ class Settings:
     )
     moderation_pictures: ModerationRules = field(
         metadata=_setting(
-            "The same for pictures and clips that are made or changed here; only 'sexual' is seen "
-            "in them.",
+            "The same for pictures and clips that are made here, and pictures that they are made "
+            "of; only 'sexual' is seen in them.",
             default="sexual=refuse:0.8",
         )
     )
     moderation_responses: bool = field(
         metadata=_setting(
-            "Check what is written to text generators too, not only prompts for media.",
+            "Check what is written and shown to text generators too, not only prompts for media.",
             default="false",
         )
     )

@@ -17,6 +17,7 @@ from serve.domain.messages import LogEntry
 from serve.domain.records import Caller, Item, ResponseRecord, ResponseStatus
 from serve.ingress.context import Header, IngressPorts
 from serve.ingress.idempotency import Promise, current_promise
+from serve.ingress.judging import check_brought
 from serve.ingress.streaming import Batches, replay
 from serve.media.intake import MediaSource
 from serve.observability.tracing import RequestTrace
@@ -140,7 +141,7 @@ def _room_headers(room: TokenRoom | None) -> tuple[Header, ...]:
 async def keep_items(
     ports: IngressPorts, caller: Caller, items: Sequence[InputItem]
 ) -> tuple[Item, ...]:
-    """Store what media the items bring and give the items their kept shape."""
+    """Store what media the items bring, if they may be, and give the items their kept shape."""
     gate = asyncio.Semaphore(_MAX_MEDIA_AT_ONCE)
 
     async def resolve(part: MediaPart) -> MediaRef:
@@ -152,7 +153,10 @@ async def keep_items(
             tasks = [group.create_task(resolve(part)) for part in media_parts(items)]
     except* PolymodalError as failed:
         raise failed.exceptions[0] from None
-    return kept_items(items, [task.result() for task in tasks])
+    media = [task.result() for task in tasks]
+    if ports.moderation.covers_responses:
+        await check_brought(ports, media, param="input")
+    return kept_items(items, media)
 
 
 def _source(part: MediaPart) -> MediaSource:

@@ -24,6 +24,7 @@ from serve.registry.specs import Role
 from serve.storage.postgres.accounts import PostgresAccounts
 from serve.storage.postgres.pool import Database
 from tests.fixtures.ingress import Ingress, ScriptedModerator, ingress
+from tests.fixtures.painting import one_colour
 from tests.fixtures.scripted import MODEL
 
 pytestmark = pytest.mark.models
@@ -134,6 +135,37 @@ async def test_an_answer_is_refused_before_any_work_when_the_rules_say_so(
     assert here.generator.requests == []
     answer = await client.responses.create(model=MODEL, input="What a lovely day")
     assert answer.output_text == "Hello there"
+
+
+async def test_pictures_that_are_brought_are_judged_before_anything_is_made_of_them(
+    database: Database, redis_url: str, tmp_path: Path, accounts: PostgresAccounts, ada: Caller
+) -> None:
+    policy = ContentPolicy(
+        moderator=ScriptedModerator(pictures={"sexual": 1.0}),
+        text_rules=ModerationRules.parse("off"),
+        picture_rules=ModerationRules.parse("sexual=refuse:0.8"),
+        covers_responses=True,
+    )
+    picture = one_colour(64, 64, 1)
+    url = "data:image/png;base64," + base64.b64encode(picture).decode()
+    shown = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+    async with ingress(database, redis_url, tmp_path, accounts, ada, moderation=policy) as here:
+        refused = [
+            await here.http.post(
+                "/v1/images/edits", data={"prompt": "a hat"}, files={"image": picture}
+            ),
+            await here.http.post(
+                "/v1/videos", data={"prompt": "it goes on"}, files={"input_reference": picture}
+            ),
+            await here.http.post("/v1/responses", json={"input": [shown]}),
+            await here.http.post("/v1/conversations", json={"items": [shown]}),
+        ]
+        params = ["image", "input_reference", "input", "input"]
+        for answer, param in zip(refused, params, strict=True):
+            assert answer.status_code == 400
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("content_policy_violation", param)
+        assert not (here.generator.requests or here.painter.requests or here.filmer.requests)
 
 
 async def test_what_is_no_picture_is_refused(moderator: ModeratorReplica) -> None:

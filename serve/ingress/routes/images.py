@@ -14,6 +14,7 @@ from serve.domain.media import MediaKind, MediaRef
 from serve.domain.records import Caller
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
+from serve.ingress.judging import check_brought
 from serve.ingress.leaving import unless_left
 from serve.ingress.painting import Commission, commission, paint_all, painted_frames
 from serve.ingress.pieces import PieceStream
@@ -92,6 +93,7 @@ async def edit(
         )
     await ports.moderation.check_text(wishes.prompt)
     source = await _stored(ports, caller, files[0])
+    await check_brought(ports, [source], param="image")
     hole = None if mask is None else await _stored(ports, caller, mask)
     if hole and (hole.width_px, hole.height_px) != (source.width_px, source.height_px):
         raise InvalidRequest(

@@ -15,6 +15,7 @@ from serve.domain.media import MediaKind, MediaRef
 from serve.domain.records import Caller, JsonObject, Page
 from serve.ingress.authentication import GeneratingCaller, Reader
 from serve.ingress.context import IngressPorts, Ports
+from serve.ingress.judging import check_brought
 from serve.media.intake import MediaSource
 from serve.protocol.jobs import preview_key
 from serve.protocol.videos import (
@@ -57,14 +58,17 @@ async def create(
         "seed": secrets.randbelow(2**32) if seed is None else seed,
     }
     await ports.moderation.check_text(prompt)
+    source: MediaRef | None = None
     if input_reference is not None:
         source = await _uploaded(ports, caller, input_reference)
-        request["source"] = source.asset_id
     elif reference_id or reference_url:
         named = MediaSource(
             asset_id=reference_id, url=reference_url, expect=MediaKind.IMAGE, param=_REFERENCE
         )
-        request["source"] = (await ports.intake.resolve(caller, named)).asset_id
+        source = await ports.intake.resolve(caller, named)
+    if source is not None:
+        await check_brought(ports, [source], param=_REFERENCE)
+        request["source"] = source.asset_id
     return JSONResponse(render_video(await ports.jobs.start(caller, _KIND, request)))
 
 
