@@ -80,7 +80,9 @@ class ActiveRun:
         """Stop, unless the end is being committed already."""
         if not self.outcome.done() and not self.is_settling and not self.cancel_requested:
             self.cancel_requested = True
-            self._interrupt()
+            # Before it is open there is nothing to interrupt, and its maker looks here then.
+            if self.live is not None:
+                self._interrupt()
 
     def hand_over(self) -> None:
         """Leave it, and the generator at work on it, to another supervisor."""

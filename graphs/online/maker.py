@@ -104,15 +104,18 @@ class ResponseMaker:
         opened = self._ports.journal.open(run.record.id, is_new=run.term == FIRST_TERM)
         async with opened as run.live:
             try:
-                await self._produce(run)
-                await self._finish(run)
+                if run.cancel_requested:
+                    await self._cut(run, _cancelled())
+                else:
+                    await self._produce(run)
+                    await self._finish(run)
             except asyncio.CancelledError:
                 if not run.cancel_requested:
                     raise
                 task = asyncio.current_task()
                 if task is not None:
                     task.uncancel()
-                await self._cut(run, _finished(FinishReason.CANCELLED, Usage()))
+                await self._cut(run, _cancelled())
             except PolymodalError as error:
                 await self._cut(run, error)
             except Exception:  # noqa: BLE001 - the border of a run: log, settle, answer
@@ -522,6 +525,10 @@ def _called(run: ActiveRun, call: asyncio.Task[None]) -> None:
 
 def _finished(reason: FinishReason, usage: Usage) -> Finished:
     return Finished(reason=reason, usage=usage, at_unix_s=time.time())
+
+
+def _cancelled() -> Finished:
+    return _finished(FinishReason.CANCELLED, Usage())
 
 
 def _count(final: ResponseRecord) -> None:

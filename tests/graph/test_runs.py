@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -21,6 +23,7 @@ from serve.domain.errors import (
 from serve.domain.journal import Adopted, Ended, Restarted
 from serve.domain.media import MediaKind, MediaRef, SanitizedMedia
 from serve.domain.messages import Failed, Finished, FinishReason, StageFinished, TextDelta
+from serve.domain.ports import LiveResponse
 from serve.domain.records import Caller, Item, JsonObject, ResponseRecord, ResponseStatus
 from serve.storage.postgres.assets import PostgresAssets
 from serve.storage.postgres.conversations import PostgresConversations
@@ -367,6 +370,34 @@ async def test_a_conversation_answers_one_turn_at_a_time(
             )
         run.abandon()
         assert (await run.finished()).status is ResponseStatus.CANCELLED
+
+
+async def test_a_response_is_cancelled_while_it_is_being_opened(
+    database: Database,
+    bus: Bus,
+    cache: StoredPerceptionCache,
+    ada: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = ScriptedGenerator(bus.journal)
+    is_opening, may_open = asyncio.Event(), asyncio.Event()
+    at_once = bus.journal.open
+
+    @asynccontextmanager
+    async def late(response_id: str, *, is_new: bool = False) -> AsyncIterator[LiveResponse]:
+        is_opening.set()
+        await may_open.wait()
+        async with at_once(response_id, is_new=is_new) as live:
+            yield live
+
+    monkeypatch.setattr(bus.journal, "open", late)
+    async with supervised(database, bus, cache, generator) as runs:
+        run = await runs.start(ada, _ask())
+        await is_opening.wait()
+        run.abandon()
+        may_open.set()
+        assert (await run.finished()).status is ResponseStatus.CANCELLED
+    assert generator.requests == []
 
 
 async def test_the_same_picture_is_encoded_once(

@@ -165,7 +165,9 @@ async def test_pictures_that_are_brought_are_judged_before_anything_is_made_of_t
             assert answer.status_code == 400
             error = answer.json()["error"]
             assert (error["code"], error["param"]) == ("content_policy_violation", param)
-        assert not (here.generator.requests or here.painter.requests or here.filmer.requests)
+        assert here.generator.requests == []
+        assert here.painter.requests == []
+        assert here.filmer.requests == []
 
 
 async def test_what_is_no_picture_is_refused(moderator: ModeratorReplica) -> None:
