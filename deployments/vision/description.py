@@ -20,12 +20,17 @@ def describe(
     In plain words, since small models repeat to people whatever scores they read.
     """
     sentences = []
-    if objects:
-        counts = Counter(seen.name for seen in objects)
-        found = _listed([_counted(name, n) for name, n in counts.items()], "and")
-        sentences.append(f"Shows {found}.")
-    if labels:
-        sentences.append(f"Looks like {_listed([label.name for label in labels], 'or')}.")
+    counts = Counter(seen.name for seen in objects)
+    found = _listed([_counted(name, n) for name, n in counts.items()], "and")
+    kinds = _listed([label.name for label in labels], "or")
+    if len(counts) == 1 and _are_kinds(labels, of=objects[0].name):
+        # On its own, a small model takes the tiger cat for a tiger.
+        sentences.append(f"Shows {found} (perhaps {kinds}).")
+    else:
+        if found:
+            sentences.append(f"Shows {found}.")
+        if kinds:
+            sentences.append(f"Looks like {kinds}.")
     if lines:
         text = " / ".join(line.text for line in lines)
         if len(text) > _MAX_TEXT_CHARACTERS:
@@ -34,9 +39,13 @@ def describe(
     return " ".join(sentences) or "Nothing in the picture was recognised."
 
 
+def _are_kinds(labels: Sequence[Label], *, of: str) -> bool:
+    return any(label.name.split()[-1] == of for label in labels)
+
+
 def _listed(names: Sequence[str], word: str) -> str:
-    if len(names) == 1:
-        return names[0]
+    if len(names) < 2:
+        return "".join(names)
     return f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
