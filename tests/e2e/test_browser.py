@@ -98,7 +98,10 @@ async def test_a_page_reloaded_mid_answer_shows_the_whole_answer(page: Page) -> 
     message = page.get_by_label("Your message")
     await message.fill("Count from 1 to 40, one number per line.")
     await message.press("Enter")
-    await expect(page.locator(".prose-answer").last).to_contain_text("3", timeout=_ANSWER_LIMIT_MS)
+    # Its first words, whatever they are.
+    await expect(page.locator(".prose-answer").last).to_contain_text(
+        re.compile(r"\w"), timeout=_ANSWER_LIMIT_MS
+    )
     await page.reload()
     answer = await _answered(page)
     assert answer.strip()
