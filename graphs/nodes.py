@@ -103,7 +103,8 @@ _ONE_THREAD = {
 _LEAN = {"MALLOC_ARENA_MAX": "2", "PYTHONNODEBUGRANGES": "1"}
 
 # Serve would run a process' own code, its handles' routers and itself in an event loop each, and
-# carry every call from thread to thread. Only for code that never blocks its loop for long.
+# carry every call from thread to thread. Not for what is called much: when a caller dies, Ray
+# holds up the loop of the called replica for a second.
 _ONE_LOOP = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -167,7 +168,7 @@ NODES = {
         health_check_timeout_s=10.0,
         has_cache=True,
         scales_by_figures=True,
-        environment={**_REPORTING, **_ONE_LOOP},
+        environment=_REPORTING,
     ),
     INGRESS: NodeOptions(
         cpu_share=0.1,
