@@ -102,14 +102,6 @@ _ONE_THREAD = {
 # do without the columns of what they point at.
 _LEAN = {"MALLOC_ARENA_MAX": "2", "PYTHONNODEBUGRANGES": "1"}
 
-# Serve would run a process' own code, its handles' routers and itself in an event loop each, and
-# carry every call from thread to thread. Not for what is called much: when a caller dies, Ray
-# holds up the loop of the called replica for a second.
-_ONE_LOOP = {
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-}
-
 # A replica reports its figures this often. Serve's own 10 s would be most of the look-back time.
 _REPORTING = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}
 
@@ -175,6 +167,6 @@ NODES = {
         max_ongoing=1000,
         max_queued=-1,
         target_ongoing=500,
-        environment={**_ONE_THREAD, **_LEAN, **_ONE_LOOP},
+        environment={**_ONE_THREAD, **_LEAN},
     ),
 }
