@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,6 +53,9 @@ class Counting:
     held: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     was_stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    tidied: defaultdict[str, asyncio.Event] = field(
+        default_factory=lambda: defaultdict(asyncio.Event)
+    )
 
     async def run(self, context: JobContext) -> JsonObject:
         job = context.job
@@ -72,6 +76,7 @@ class Counting:
 
     async def tidy(self, job: Job) -> None:
         self.checkpoints.pop(job.id, None)
+        self.tidied[job.id].set()
 
 
 @asynccontextmanager
@@ -186,7 +191,7 @@ async def test_cancelling_stops_the_work_from_any_process(
         kind.go_on.set()
         for job in jobs:
             await _end(desk, ada, job)
-    assert working_on not in kind.checkpoints
+        await kind.tidied[working_on].wait()
 
 
 async def test_a_job_cancelled_before_its_turn_never_begins(

@@ -170,7 +170,11 @@ class JobSupervisor:
         kind = self._kinds[job.kind]
         outcome = "handed over"
         try:
-            outcome = await self._outcome(job, kind)
+            try:
+                outcome = await self._outcome(job, kind)
+            except JobLost:
+                # The news of it may come while we ask, and ends like any other.
+                outcome = "cancelled" if await self._is_over(job) else "lost"
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if job.id not in self._called_off or task is None:
@@ -179,8 +183,6 @@ class JobSupervisor:
                 raise
             task.uncancel()
             outcome = "cancelled"
-        except JobLost:
-            outcome = "cancelled" if await self._is_over(job) else "lost"
         finally:
             self._active.pop(job.id, None)
             self._called_off.discard(job.id)
