@@ -192,6 +192,7 @@ async def test_cancelling_stops_the_work_from_any_process(
         for job in jobs:
             await _end(desk, ada, job)
         await kind.tidied[working_on].wait()
+    assert working_on not in kind.checkpoints
 
 
 async def test_a_job_cancelled_before_its_turn_never_begins(

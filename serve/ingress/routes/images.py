@@ -11,13 +11,13 @@ from starlette.responses import JSONResponse, Response
 
 from serve.domain.errors import InvalidRequest
 from serve.domain.media import MediaKind, MediaRef
-from serve.domain.records import Caller
 from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
 from serve.ingress.judging import check_brought
 from serve.ingress.leaving import unless_left
 from serve.ingress.painting import Commission, commission, paint_all, painted_frames
 from serve.ingress.pieces import PieceStream
+from serve.ingress.uploads import keep_upload
 from serve.protocol.images import CreateImage, EditImage, PictureFormat, render_images
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -92,9 +92,11 @@ async def edit(
             f"{len(files)} pictures were sent; {model} edits exactly one", param="image"
         )
     await ports.moderation.check_text(wishes.prompt)
-    source = await _stored(ports, caller, files[0])
+    source = await keep_upload(ports, caller, files[0], expect=MediaKind.IMAGE)
     await check_brought(ports, [source], param="image")
-    hole = None if mask is None else await _stored(ports, caller, mask)
+    hole: MediaRef | None = None
+    if mask is not None:
+        hole = await keep_upload(ports, caller, mask, expect=MediaKind.IMAGE)
     if hole and (hole.width_px, hole.height_px) != (source.width_px, source.height_px):
         raise InvalidRequest(
             f"the mask has {hole.width_px}x{hole.height_px} pixels, the picture "
@@ -103,16 +105,6 @@ async def edit(
         )
     order = commission(caller, wishes, model, source=source, mask=hole)
     return await _reply(request, ports, order)
-
-
-async def _stored(ports: IngressPorts, caller: Caller, file: UploadFile) -> MediaRef:
-    return await ports.intake.store(
-        caller,
-        await file.read(),
-        declared_mime_type=file.content_type,
-        filename=file.filename or "",
-        expect=MediaKind.IMAGE,
-    )
 
 
 async def _reply(request: Request, ports: IngressPorts, order: Commission) -> Response:

@@ -25,6 +25,7 @@ from serve.ingress.authentication import GeneratingCaller
 from serve.ingress.context import IngressPorts, Ports
 from serve.ingress.pieces import Tell, ToldStream
 from serve.ingress.streaming import named_frame
+from serve.ingress.uploads import keep_upload
 from serve.protocol.errors import render_error
 from serve.protocol.subtitles import render_subtitles
 from serve.protocol.transcriptions import (
@@ -113,13 +114,7 @@ async def _stored(
     ports: IngressPorts, caller: Caller, file: UploadFile, model: str | None
 ) -> MediaRef:
     ports.models.choose("audio_encoder", model)
-    return await ports.intake.store(
-        caller,
-        await file.read(),
-        declared_mime_type=file.content_type,
-        filename=file.filename or "",
-        expect=MediaKind.AUDIO,
-    )
+    return await keep_upload(ports, caller, file, expect=MediaKind.AUDIO)
 
 
 def _rendered(heard: AudioPerception, form: TranscriptionFormat) -> Response:

@@ -16,6 +16,7 @@ from serve.domain.records import Caller, JsonObject, Page
 from serve.ingress.authentication import GeneratingCaller, Reader
 from serve.ingress.context import IngressPorts, Ports
 from serve.ingress.judging import check_brought
+from serve.ingress.uploads import keep_upload
 from serve.media.intake import MediaSource
 from serve.protocol.jobs import preview_key
 from serve.protocol.videos import (
@@ -60,7 +61,7 @@ async def create(
     await ports.moderation.check_text(prompt)
     source: MediaRef | None = None
     if input_reference is not None:
-        source = await _uploaded(ports, caller, input_reference)
+        source = await keep_upload(ports, caller, input_reference, expect=MediaKind.IMAGE)
     elif reference_id or reference_url:
         named = MediaSource(
             asset_id=reference_id, url=reference_url, expect=MediaKind.IMAGE, param=_REFERENCE
@@ -160,13 +161,3 @@ async def _clip(ports: IngressPorts, caller: Caller, job: Job) -> MediaRef:
     if job.status is not JobStatus.COMPLETED or job.result is None:
         raise Conflict(f"the video is {job.status.value}; come back once it is completed")
     return await ports.assets.get(caller, job.result["asset_id"])
-
-
-async def _uploaded(ports: IngressPorts, caller: Caller, file: UploadFile) -> MediaRef:
-    return await ports.intake.store(
-        caller,
-        await file.read(),
-        declared_mime_type=file.content_type,
-        filename=file.filename or "",
-        expect=MediaKind.IMAGE,
-    )
