@@ -16,6 +16,7 @@ from zlib import crc32
 
 from deployments.generation.publisher import ResponseWriter, StepPublisher
 from deployments.generation.pulse import Pulse, Rate
+from serve.direct_calls.server import CallServer, loopback
 from serve.domain.errors import UnknownModel
 from serve.domain.messages import (
     ChatMessage,
@@ -66,6 +67,7 @@ class EchoGenerator:
         spec: ModelSpec,
         open_journal: Callable[[], JournalWriter],
         open_notices: Callable[[], Notices],
+        find_host: Callable[[], str] = loopback,
     ) -> None:
         self._spec = spec
         self._step_s = 1.0 / spec.traits.echo_tokens_per_s
@@ -75,12 +77,14 @@ class EchoGenerator:
         self._n_begun = 0
         self._n_tokens = 0
         self._rate = Rate()
+        self._calls = CallServer(self.generate, find_host)
         self._pulse = Pulse(
             open_notices,
             model=spec.name,
             working_on=self._response_ids,
             load=self._load,
             stop=self._stop,
+            calls=self._calls,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

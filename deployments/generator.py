@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from deployments.generation.liveness import end_this_process, end_when_hung
 from deployments.generation.prompts import ChatPrompts
 from deployments.generation.publisher import ResponseWriter, StepPublisher
 from deployments.generation.pulse import Pulse, Rate
+from serve.direct_calls.server import CallServer, loopback
 from serve.domain.errors import (
     ContextLengthExceeded,
     EngineDead,
@@ -79,7 +80,9 @@ class GeneratorReplica:
         open_notices: Callable[[], Notices],
         models_dir: str,
         feature_dir: str | None = None,
+        find_host: Callable[[], str] = loopback,
     ) -> None:
+        """``find_host``: the address of this machine at which ingresses may call."""
         self._is_shut_down = True  # until there is an engine to shut down
         self._spec = spec
         self._open_journal = open_journal
@@ -97,12 +100,14 @@ class GeneratorReplica:
         # By the engine's request ids.
         self._in_work: dict[str, _InWork] = {}
         self._rate = Rate()
+        self._calls = CallServer(self.generate, find_host)
         self._pulse = Pulse(
             open_notices,
             model=spec.name,
             working_on=lambda: [each.response_id for each in self._in_work.values()],
             load=self._load,
             stop=self._stop,
+            calls=self._calls,
         )
         self._life: asyncio.Task[None] | None = None
         self._is_dead = False
@@ -172,8 +177,16 @@ class GeneratorReplica:
             self._tokenizing.shutdown(wait=False, cancel_futures=True)
             self._llm.shutdown()
 
-    def __del__(self) -> None:
-        # Serve calls this when it stops a replica.
+    def __del__(self) -> Coroutine[None, None, None] | None:
+        # Serve calls this when it stops a replica, and awaits what comes back. It does not know
+        # of the calls that reach us directly.
+        if self._is_shut_down or self._life is None or self._life.done():
+            self.shutdown()
+            return None
+        return self._leave()
+
+    async def _leave(self) -> None:
+        await self._calls.leave()
         self.shutdown()
 
     # --- the replica's own life -----------------------------------------------------------------

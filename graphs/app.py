@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 from ray.serve import Application, Deployment
+from ray.util import get_node_ip_address
 
 from deployments.audio_encoder import AudioEncoderReplica
 from deployments.audio_tower import load_audio_tower
@@ -130,6 +131,7 @@ def build(args: AppArgs) -> Application:
             open_journal,
             open_notices,
             *(() if spec.traits.is_echo else (str(models_dir), feature_dir)),
+            find_host=get_node_ip_address,
         )
         for index, spec in enumerate(generator_specs)
     }

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+from serve.direct_calls.server import CallServer
 from serve.domain.errors import PolymodalError
 from serve.domain.journal import BEAT_PERIOD_S, Beat, Superseded
 from serve.domain.ports import Notices
@@ -53,8 +54,9 @@ class Pulse:
         working_on: Callable[[], Iterable[str]],
         load: Callable[[], dict[str, float]],
         stop: Callable[[str, int], Awaitable[None]],
+        calls: CallServer,
     ) -> None:
-        """``working_on``: ids of the responses in work.
+        """``working_on``: ids of the responses in work. ``calls`` are taken while it lives.
 
         ``stop`` gets a response id and the first epoch that counts. Whoever called for a response
         may be dead, and who adopted it has no call to cancel: so the replica listens itself for
@@ -65,10 +67,11 @@ class Pulse:
         self._me = this_process(_KIND, model=model)
         self._working_on = working_on
         self._load = load
+        self._calls = calls
 
     async def live(self) -> None:
-        """Beat every ``BEAT_PERIOD_S`` and listen, until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        """Beat every ``BEAT_PERIOD_S``, listen and take calls, until cancelled."""
+        async with self._calls.listening(), asyncio.TaskGroup() as group:
             group.create_task(self._beat())
             group.create_task(self._listen())
 
@@ -97,4 +100,10 @@ class Pulse:
                 await asyncio.sleep(BEAT_PERIOD_S)
 
     def _now(self) -> Beat:
-        return replace(self._me, response_ids=tuple(self._working_on()), load=self._load())
+        return replace(
+            self._me,
+            response_ids=tuple(self._working_on()),
+            load=self._load(),
+            address=self._calls.address,
+            password=self._calls.password,
+        )

@@ -47,6 +47,7 @@ from graphs.stores import media_limits, object_store
 from serve.auth.passwords import Argon2Passwords
 from serve.auth.tokens import RandomSecrets
 from serve.config.settings import Settings
+from serve.direct_calls.client import DirectCalls
 from serve.domain.admission import QueueBounds
 from serve.domain.catalogue import ServedModels
 from serve.domain.errors import PolymodalError
@@ -231,6 +232,7 @@ class _Ports:
             desk = AdmissionDesk(_bounds(settings), my_id=me.process_id, alive=peers.alive)
             peers.report(desk.load)
             peers.on_hung(end_silent_peer)
+            calls = await stack.enter_async_context(DirectCalls(peers.alive).opened())
             credentials = Credentials(accounts, streams.notices)
             peers.on_revoked(credentials.forget)
             intake = MediaIntake(
@@ -266,7 +268,10 @@ class _Ports:
                     MediaKind.AUDIO: self._sounds,
                     MediaKind.VIDEO: self._videos,
                 },
-                generators=self._generators,
+                generators={
+                    name: calls.generator(name, by_serve)
+                    for name, by_serve in self._generators.items()
+                },
                 models={model.name: model for model in self._models.models},
                 admission=desk,
                 tools=tools,

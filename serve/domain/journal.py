@@ -180,7 +180,8 @@ class Beat:
     ``process_id`` names one life of a process; ``kind`` is "ingress" or "generator", ``model`` what
     a generator serves. ``host`` and ``pid`` let a peer on the same machine end it once it is
     silent. ``response_ids``: what a generator is working on. ``load``: its figures, for admission,
-    scaling and routing; see ``serve.domain.admission``.
+    scaling and routing; see ``serve.domain.admission``. ``address`` and ``password``: where a
+    generator takes calls, and what lets one in; see ``serve.direct_calls``.
     """
 
     process_id: str
@@ -191,6 +192,8 @@ class Beat:
     model: str = ""
     response_ids: tuple[str, ...] = ()
     load: dict[str, float] = field(default_factory=dict)
+    address: str = ""
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,7 +326,8 @@ def decode_notice(encoded: bytes) -> Notice:
     """What ``encode_notice`` was given. Raises ``UnknownForm``."""
     try:
         match orjson.loads(encoded):
-            case ["Beat", process_id, kind, model, host, pid, ticks, response_ids, load]:
+            case ["Beat", process_id, kind, model, host, pid, ticks, response_ids, load, *way_in]:
+                address, password = way_in or ("", "")
                 return Beat(
                     process_id=process_id,
                     kind=kind,
@@ -336,6 +337,8 @@ def decode_notice(encoded: bytes) -> Notice:
                     started_ticks=int(ticks),
                     response_ids=tuple(response_ids),
                     load={name: float(figure) for name, figure in load.items()},
+                    address=address,
+                    password=password,
                 )
             case ["CancelAsked", str(response_id)]:
                 return CancelAsked(response_id)
@@ -353,7 +356,8 @@ def _notice_fields(notice: Notice) -> tuple[object, ...]:
     match notice:
         case Beat():
             process = (notice.process_id, notice.kind, notice.model, notice.host, notice.pid)
-            return (*process, notice.started_ticks, notice.response_ids, notice.load)
+            way_in = (notice.address, notice.password)
+            return (*process, notice.started_ticks, notice.response_ids, notice.load, *way_in)
         case CancelAsked():
             return (notice.response_id,)
         case Superseded():
