@@ -35,6 +35,7 @@ from serve.domain.messages import (
     GenerationRequest,
     NativeMediaPart,
     Sampling,
+    TextPart,
     ToolSpec,
 )
 from serve.domain.ports import JournalWriter, Notices
@@ -48,6 +49,8 @@ _log = logging.getLogger(__name__)
 # What an answer may take when the caller does not say: small models rarely stop by themselves.
 _DEFAULT_OUTPUT_TOKENS: Final = 1024
 _DEAD: Final = "the generator's engine died; try again"
+# Read in less time than a thread takes to be woken beside a busy event loop.
+_SHORT_PROMPT_CHARACTERS: Final = 4096
 # Long enough for an error to travel to those who wait for an answer.
 _LAST_WORDS_S: Final = 0.5
 
@@ -96,6 +99,7 @@ class GeneratorReplica:
         self._prompts = ChatPrompts(self._tokenizer)
         # One thread: a fast tokenizer may not be used by two at a time.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._n_tokenizing = 0
         self._publisher: StepPublisher | None = None
         # By the engine's request ids.
         self._in_work: dict[str, _InWork] = {}
@@ -300,8 +304,7 @@ class GeneratorReplica:
     async def _prompt(
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]
     ) -> tuple[dict[str, Any], int]:
-        loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._tokenizing, self._prompts.token_ids, messages, tools)
+        ids = await self._token_ids(messages, tools)
         media = [
             part
             for message in messages
@@ -322,6 +325,21 @@ class GeneratorReplica:
         if media:
             prompt |= await asyncio.to_thread(self._media_inputs, media)
         return prompt, n_tokens
+
+    async def _token_ids(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]
+    ) -> list[int]:
+        if not self._n_tokenizing and _is_short(messages, tools):
+            return self._prompts.token_ids(messages, tools)
+        loop = asyncio.get_running_loop()
+        self._n_tokenizing += 1
+        job = self._tokenizing.submit(self._prompts.token_ids, messages, tools)
+        # Of the thread's own future: who waits for it may leave while the thread goes on.
+        job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._tokenized))
+        return await asyncio.wrap_future(job)
+
+    def _tokenized(self) -> None:
+        self._n_tokenizing -= 1
 
     def _media_inputs(self, media: Sequence[NativeMediaPart]) -> dict[str, Any]:
         """Only shapes: the features themselves go from the store to the engine."""
@@ -360,6 +378,16 @@ class GeneratorReplica:
             raise EngineDead(_DEAD) from error
         finally:
             self._in_work.pop(engine_id, None)
+
+
+def _is_short(messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]) -> bool:
+    n_characters = sum(
+        len(part.text)
+        for message in messages
+        for part in message.parts
+        if isinstance(part, TextPart)
+    )
+    return not tools and n_characters <= _SHORT_PROMPT_CHARACTERS
 
 
 def _given(sampling: Sampling) -> dict[str, Any]:
