@@ -46,7 +46,7 @@ from graphs.nodes import (
 from graphs.online.ingress_node import IngressNode, metrics_folder
 from graphs.stores import ReplicaJournal, ReplicaNotices, ReplicaObjects, media_limits
 from serve.config.app_args import AppArgs
-from serve.config.settings import ReplicaRange, Settings, settings_from_environment
+from serve.config.settings import Settings, settings_from_environment
 from serve.domain.catalogue import ServedModel, ServedModels
 from serve.domain.media import MediaKind
 from serve.domain.perception import reading_revision, watching_revision
@@ -126,7 +126,7 @@ def build(args: AppArgs) -> Application:
         film_spec, partial(load_film_model, film_spec, text_spec, models_dir), open_store
     )
     generators = {
-        spec.name: _generator(index, spec, settings.generator_replicas).bind(
+        spec.name: _generator(index, spec, settings).bind(
             spec,
             open_journal,
             open_notices,
@@ -186,8 +186,9 @@ def _ingress(settings: Settings) -> Deployment:
     return ray_serve.deployment(name=INGRESS, **options.deployment_options())(IngressNode)
 
 
-def _generator(index: int, spec: ModelSpec, replicas: ReplicaRange) -> Deployment:
-    node = NODES[GENERATOR]
+def _generator(index: int, spec: ModelSpec, settings: Settings) -> Deployment:
+    node, replicas = NODES[GENERATOR], settings.generator_replicas
+    has_gpu = settings.profile == "gpu" and not spec.traits.is_echo
     n_sequences = spec.traits.max_num_seqs
     options = replace(
         node,
@@ -197,6 +198,7 @@ def _generator(index: int, spec: ModelSpec, replicas: ReplicaRange) -> Deploymen
         # take over what it had.
         max_ongoing=2 * n_sequences,
         max_queued=4 * n_sequences,
+        gpus=settings.generator_gpus if has_gpu else 0.0,
         environment={**node.environment, **engine_environment()},
     )
     return ray_serve.deployment(

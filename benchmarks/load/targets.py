@@ -296,22 +296,35 @@ class EngineTarget:
 def _vllm_serve(spec: TargetSpec, port: int) -> Program:
     if importlib.util.find_spec("vllm") is None and spec.python == sys.executable:
         raise NotAvailable("vLLM is not installed")
-    from deployments.generation.engine import engine_environment
+    from deployments.generation.engine import engine_environment, gpu_share
     from deployments.loading import model_dir
 
     model, models_dir = generator(spec.model)
-    traits = model.traits
+    traits, folder = model.traits, model_dir(model, models_dir)
     # What `vllm serve` runs. The command itself asks for metadata that the CPU wheel lacks.
     command = [spec.python, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(model_dir(model, models_dir)), "--served-model-name", model.name]
+    command += ["--model", str(folder), "--served-model-name", model.name]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", model.dtype]
-    command += ["--max-num-seqs", str(traits.max_num_seqs), "--enforce-eager"]
+    command += ["--max-num-seqs", str(traits.max_num_seqs)]
+    # As our own engine has it: see ``start_engine``.
+    if not _has_gpu():
+        command += ["--enforce-eager"]
+    elif traits.kv_cache_bytes:
+        command += ["--gpu-memory-utilization", f"{gpu_share(model, folder):.3f}"]
     if traits.kv_cache_bytes:
         command += ["--kv-cache-memory-bytes", str(traits.kv_cache_bytes)]
     if model.max_input_tokens:
         command += ["--max-model-len", str(model.max_input_tokens)]
     command += ["--distributed-executor-backend", "uni", "--disable-uvicorn-access-log"]
     return Program(tuple(command), engine_environment(), "/health")
+
+
+def _has_gpu() -> bool:
+    if importlib.util.find_spec("vllm") is None:
+        return False
+    from vllm.platforms import current_platform
+
+    return not current_platform.is_cpu()
 
 
 def _bare(spec: TargetSpec, port: int) -> Program:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _CPU_WORKER: Final = "deployments.generation.cpu_worker.SeedKeepingWorker"
 _PICTURE_WORKER: Final = "deployments.generation.picture_worker.PictureWorker"
 
+# What an engine takes of a GPU besides weights and cache: CUDA's own, activations, graphs.
+_GPU_HEADROOM_BYTES: Final = 6 << 30
+
 
 def engine_environment() -> dict[str, str]:
     """Variables that must be set before vLLM is imported; for the replica's ``runtime_env``."""
@@ -34,6 +37,8 @@ def engine_environment() -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         # A Ray worker has threads already, which a forked engine would not survive.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        # The other runner, the default on a GPU, takes no logits processors of this kind.
+        "VLLM_USE_V2_MODEL_RUNNER": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -68,8 +73,9 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
     from deployments.generation.engine_stats import EngineStats
     from deployments.generation.replay import REPLAY_PROCESSOR
 
+    folder = model_dir(spec, Path(models_dir))
     options: dict[str, Any] = {
-        "model": str(model_dir(spec, Path(models_dir))),
+        "model": str(folder),
         "served_model_name": spec.name,
         "dtype": spec.dtype,
         "max_num_seqs": spec.traits.max_num_seqs,
@@ -89,6 +95,8 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
         # Inductor with bfloat16 gave wrong text and a 90 s start.
         options["enforce_eager"] = True
         options["worker_cls"] = _CPU_WORKER
+    elif spec.traits.kv_cache_bytes:
+        options["gpu_memory_utilization"] = gpu_share(spec, folder)
     if spec.traits.modalities:
         options |= _media_options(feature_dir)
         sees = spec.takes(MediaKind.IMAGE) or spec.takes(MediaKind.VIDEO)
@@ -100,6 +108,19 @@ def start_engine(spec: ModelSpec, models_dir: str, feature_dir: str | None) -> S
     (engine,) = (each for each in multiprocessing.active_children() if each.pid not in before)
     (stats,) = (each for each in llm.logger_manager.stat_loggers if isinstance(each, EngineStats))
     return StartedEngine(llm, int(engine.pid or 0), stats)
+
+
+def gpu_share(spec: ModelSpec, folder: Path) -> float:
+    """How much of a GPU an engine of this model needs, 0 to 1, its cache being of a fixed size.
+
+    vLLM refuses to start unless so much is free; its own 0.92 would leave room for nobody else.
+    """
+    from vllm.platforms import current_platform
+
+    n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    needed = n_bytes + spec.traits.kv_cache_bytes + _GPU_HEADROOM_BYTES
+    share: float = needed / current_platform.get_device_total_memory()
+    return min(0.92, share)
 
 
 def _media_options(feature_dir: str | None) -> dict[str, Any]:

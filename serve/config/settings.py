@@ -270,6 +270,14 @@ class Settings:
     generator_replicas: ReplicaRange = field(
         metadata=_setting("Replicas of each generator: 2, or 1-4 to follow the load.", default=1)
     )
+    generator_gpus: float = field(
+        metadata=_setting(
+            "GPUs that Ray keeps for each generator replica in the profile gpu; 0.5 lets two share "
+            "one.",
+            default=1,
+            minimum=0,
+        )
+    )
     ingress_replicas: int = field(
         metadata=_setting(
             "Processes that serve HTTP; with two, one may die unnoticed.", default=2, minimum=1
