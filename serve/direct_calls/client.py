@@ -30,6 +30,7 @@ from serve.domain.errors import EngineDead
 from serve.domain.journal import Beat
 from serve.domain.messages import GenerationRequest
 from serve.domain.ports import Generator
+from serve.observability.metrics import GENERATOR_CALLS
 
 _log = logging.getLogger(__name__)
 
@@ -97,13 +98,17 @@ class DirectCalls:
 
     def _give_up(self, name: str, line: _Line, error: Exception | None) -> None:
         if self._lines.get(name) is line:
-            del self._lines[name]
-            now = time.monotonic()
-            self._untried_until_s = {
-                each: until for each, until in self._untried_until_s.items() if until > now
-            }
-            self._untried_until_s[name] = now + _UNTRIED_S
+            self._forget_the_dead()
+            self._lines.pop(name, None)
+            self._untried_until_s[name] = time.monotonic() + _UNTRIED_S
             _log.info("generator not reached", extra={"process": name, "reason": repr(error)})
+
+    def _forget_the_dead(self) -> None:
+        now = time.monotonic()
+        self._lines = {name: line for name, line in self._lines.items() if not line.is_closed}
+        self._untried_until_s = {
+            name: until for name, until in self._untried_until_s.items() if until > now
+        }
 
     def _queue_length(self, beat: Beat) -> int:
         """As last heard, but no shorter than what we alone have given it."""
@@ -124,6 +129,7 @@ class _DirectGenerator:
     async def generate(self, request: GenerationRequest) -> None:
         """See ``Generator``."""
         line = await self.calls.line_for(self.model, request)
+        GENERATOR_CALLS.labels("direct" if line else "serve").inc()
         if line is None:
             await self.by_serve.generate(request)
             return

@@ -60,6 +60,12 @@ FIRST_TOKEN_SECONDS = Histogram(
     buckets=_LATENCY_SECONDS,
     registry=REGISTRY,
 )
+GENERATOR_CALLS = Counter(
+    "polymodal_generator_calls_total",
+    "Calls of generators by the way they took: direct, or serve where no beat told a way.",
+    ("way",),
+    registry=REGISTRY,
+)
 TOKENS = Counter(
     "polymodal_tokens_total",
     "Tokens of settled responses, by direction (input, cached, output).",

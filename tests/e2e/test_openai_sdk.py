@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,14 @@ def _settles_as(client: OpenAI, response_id: str) -> str | None:
         if status != "in_progress" or time.monotonic() > deadline:
             return status
         time.sleep(0.2)
+
+
+def test_a_request_goes_straight_to_its_generator(client: OpenAI, running: Running) -> None:
+    direct = re.compile(r'^polymodal_generator_calls_total\{way="direct"\} (\S+)$', re.MULTILINE)
+    client.chat.completions.create(
+        model=QUICK, messages=[{"role": "user", "content": "Hi."}], max_tokens=4
+    )
+    with running.http() as http:
+        counted = direct.search(http.get("/metrics").text)
+    assert counted is not None
+    assert float(counted[1]) >= 1
