@@ -101,7 +101,7 @@ class DirectCalls:
             self._forget_the_dead()
             self._lines.pop(name, None)
             self._untried_until_s[name] = time.monotonic() + _UNTRIED_S
-            _log.info("generator not reached", extra={"process": name, "reason": repr(error)})
+            _log.info("generator not reached", extra={"generator": name, "reason": repr(error)})
 
     def _forget_the_dead(self) -> None:
         now = time.monotonic()

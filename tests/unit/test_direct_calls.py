@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -164,6 +165,12 @@ class World:
 
     async def ingress(self) -> DirectCalls:
         return await self.stack.enter_async_context(DirectCalls(lambda _: self.beats).opened())
+
+
+@pytest.fixture(autouse=True)
+def all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As in the service: what is told there must not fail there."""
+    caplog.set_level(logging.DEBUG)
 
 
 @pytest.fixture
