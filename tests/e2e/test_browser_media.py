@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.fixtures.browsing import no_findings, quiet_tab, signed_in
 from tests.fixtures.clips import clip, colours
@@ -171,6 +172,26 @@ async def test_any_file_tells_how_it_was_made(page: Page, tmp_path: Path) -> Non
     await page.get_by_label("File to check").set_input_files(plain)
     await expect(page.get_by_text("No statement in this file")).to_be_visible()
     await _look(page, "verify")
+
+
+async def test_a_tab_that_was_chosen_stays_when_others_appear(page: Page) -> None:
+    may_be_told = asyncio.Event()
+
+    async def tell_later(route: Route) -> None:
+        await may_be_told.wait()
+        await route.continue_()
+
+    await page.route("**/v1/models", tell_later)
+    await page.goto("/studio")
+    chosen = page.get_by_role("tab", name="Check a file")
+    await chosen.click()
+    may_be_told.set()
+    await expect(page.get_by_role("tab", name="Pictures")).to_be_visible()
+    await expect(chosen).to_have_attribute("aria-selected", "true")
+    await page.goto("/studio")
+    await expect(page.get_by_role("tab", name="Pictures")).to_have_attribute(
+        "aria-selected", "true"
+    )
 
 
 async def test_a_clip_is_a_job_that_shows_its_progress(page: Page) -> None:

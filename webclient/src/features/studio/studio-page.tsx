@@ -27,8 +27,7 @@ export function StudioPage({ onUse, videoJobs }: StudioPageProps) {
     <div className="h-full overflow-y-auto">
       <div className="mx-auto max-w-5xl space-y-6 px-4 py-8 sm:px-8 sm:py-10">
         <h1 className="text-3xl font-semibold lg:pl-0">Studio</h1>
-        {/* What the server offers is known a moment later: the first tab is chosen then. */}
-        <Tabs key={tabs.length} label="What to do" tabs={tabs} />
+        <Tabs label="What to do" tabs={tabs} />
       </div>
     </div>
   );
