@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from deployments.generator import GeneratorReplica
+from serve.direct_calls.client import DirectCalls
 from serve.domain.errors import (
     ContextLengthExceeded,
+    EngineDead,
     InvalidRequest,
     StoreUnavailable,
     UnknownModel,
@@ -540,3 +542,32 @@ async def test_a_broken_journal_fails_the_call(
     finally:
         journal.is_broken = False
     assert (await answer(generator, journal, ask())).text
+
+
+class _NoOtherWay:
+    """A generator that is not to be had."""
+
+    async def generate(self, request: GenerationRequest) -> None:
+        raise EngineDead("there is no other one")
+
+
+async def test_stopped_by_serve_it_ends_what_it_was_called_for(
+    generator: GeneratorReplica, journal: RecordedJournal, notices: RecordedNotices
+) -> None:
+    """The last one of this file: nothing is left of the engine behind it."""
+    generator.live()
+    beat = await heard_beat(notices, lambda beat: bool(beat.address))
+    async with DirectCalls(lambda _: [beat]).opened() as calls:
+        ingress = calls.generator("tiny", _NoOtherWay())
+        request = ask(sampling=Sampling(max_output_tokens=400, temperature=0))
+        call = asyncio.get_running_loop().create_task(ingress.generate(request))
+        await begun(journal, request.response_id)
+        departure = generator.__del__()
+        assert departure is not None
+        await departure
+        await call
+        with pytest.raises(EngineDead):
+            await ingress.generate(ask())
+    generated = journal.fold(request.response_id).generated
+    assert generated is not None
+    assert generated.reason is not FinishReason.CANCELLED
