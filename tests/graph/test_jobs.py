@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,15 @@ from serve.domain.errors import (
     RateLimited,
 )
 from serve.domain.ids import repeatable_ids
-from serve.domain.jobs import Job, JobContext, JobEvent, JobLost, JobStatus
+from serve.domain.jobs import (
+    Job,
+    JobContext,
+    JobEvent,
+    JobEventType,
+    JobLost,
+    JobNews,
+    JobStatus,
+)
 from serve.domain.messages import Progress
 from serve.domain.ports import Notices
 from serve.domain.records import Caller, JsonObject, Page
@@ -193,6 +201,46 @@ async def test_cancelling_stops_the_work_from_any_process(
             await _end(desk, ada, job)
         await kind.tidied[working_on].wait()
     assert working_on not in kind.checkpoints
+
+
+class LateNews(PostgresJobs):
+    """Hears that a job was cancelled only while it is looking at the job's row."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._looking = asyncio.Event()
+
+    async def get(self, caller: Caller, job_id: str) -> Job:
+        self._looking.set()
+        # The news of it ends this, if the work it belongs to can be called off.
+        await asyncio.sleep(2.0)
+        return await super().get(caller, job_id)
+
+    @asynccontextmanager
+    async def news(self) -> AsyncIterator[AsyncGenerator[JobNews, None]]:
+        async with super().news() as news:
+            yield self._late(news)
+
+    async def _late(self, news: AsyncGenerator[JobNews, None]) -> AsyncGenerator[JobNews, None]:
+        async for each in news:
+            if each.type is JobEventType.CANCELLED:
+                await self._looking.wait()
+            yield each
+
+
+async def test_a_job_whose_loss_is_heard_of_twice_is_tidied_up_after(
+    rows: PostgresJobs, database: Database, notices: Notices, ada: Caller
+) -> None:
+    kind = Counting(hold_at=0)
+    async with working(LateNews(database), notices, kind) as desk:
+        job = await desk.start(ada, "counting", {})
+        await kind.held.wait()
+        await rows.cancel(ada, job.id)
+        kind.go_on.set()
+        async with asyncio.timeout(20):
+            await kind.tidied[job.id].wait()
+    assert not kind.was_stopped.is_set()
+    assert kind.checkpoints == {}
 
 
 async def test_a_job_cancelled_before_its_turn_never_begins(
