@@ -47,10 +47,11 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def raw(outcome: Outcome) -> dict[str, Any]:
-    """One round, for the file."""
+    """One round, for the file: of the streams' pauses only how they spread."""
     told = asdict(outcome)
-    for name in ("gaps_s", "gaps_before_s"):
-        told[name] = [round(gap, 3) for gap in told[name]]
+    del told["gaps_s"], told["gaps_before_s"]
+    told["gap_s"] = _percentiles(sorted(outcome.gaps_s))
+    told["gap_before_s"] = _percentiles(sorted(outcome.gaps_before_s))
     return told
 
 

@@ -54,7 +54,8 @@ def test_rounds_of_one_kind_are_counted_together() -> None:
 def test_a_round_is_kept_as_plain_values() -> None:
     kept = raw(_LOSING)
     assert kept["account"] == {"lost": 1, "doubled": 1, "unfinished": 0}
-    assert kept["gaps_s"] == [0.2, 9.0]
+    assert kept["gap_s"] == {"p50": 9.0, "p99": 9.0, "max": 9.0}
+    assert kept["gap_before_s"]["max"] == 0.1
 
 
 def test_the_table_names_what_is_not_there() -> None:
