@@ -26,11 +26,13 @@ class Noticed:
     Attributes:
         served_at_s: when a new request was answered as it should be.
         answered_at_s: when a new question to the model was.
+        woken: when this process was to ask next, and how many seconds later it got to it.
         failures: how often what went wrong, by path and status or kind.
     """
 
     served_at_s: list[float] = field(default_factory=list)
     answered_at_s: list[float] = field(default_factory=list)
+    woken: list[tuple[float, float]] = field(default_factory=list)
     n_asked: int = 0
     n_not_found: int = 0
     failures: dict[str, int] = field(default_factory=dict)
@@ -82,7 +84,9 @@ class Newcomers:
     ) -> None:
         while True:
             group.create_task(self._ask(path, body, succeeded_at_s))
+            due_s = time.perf_counter() + every_s
             await asyncio.sleep(every_s)
+            self._noticed.woken.append((due_s, time.perf_counter() - due_s))
 
     async def _ask(self, path: str, body: bytes, succeeded_at_s: list[float]) -> None:
         self._noticed.n_asked += 1

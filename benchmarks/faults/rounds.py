@@ -48,7 +48,7 @@ class Load:
 class Outcome:
     """What one round came to. Seconds throughout.
 
-    Pauses before the fault show what the machine itself did to the figures.
+    Pauses before the fault, and our own delay, show what the machine itself did to the figures.
 
     Attributes:
         n_exact: streams that were delivered exactly once, in order, with the right text.
@@ -56,6 +56,7 @@ class Outcome:
         gaps_before_s: and the one that ended before it.
         outage_s: longest time after the fault in which no new request was served.
         answer_outage_s: and in which no new question to the model was answered.
+        own_delay_s: how much too late after the fault this process itself was woken, at worst.
         replaced_s: until as many of the target's kind were at work as before, and the service
             said that it was ready; None when that took longer than a round may.
         was_left_stopped: the platform had to be helped: the stopped target was still there.
@@ -76,6 +77,7 @@ class Outcome:
     outage_s: float
     outage_before_s: float
     answer_outage_s: float
+    own_delay_s: float
     replaced_s: float | None
     was_left_stopped: bool
     account: Account
@@ -190,6 +192,9 @@ class FaultRounds:
             outage_s=longest_pause(noticed.served_at_s, after_s=hit_at_s),
             outage_before_s=longest_pause(noticed.served_at_s, until_s=hit_at_s),
             answer_outage_s=longest_pause(noticed.answered_at_s, after_s=hit_at_s),
+            own_delay_s=max(
+                late_s for due_s, late_s in noticed.woken if due_s + late_s > hit_at_s
+            ),
             replaced_s=watch.result(),
             was_left_stopped=was_left_stopped,
             account=await ledger.account(round_id, {each.name for each in delivered}),

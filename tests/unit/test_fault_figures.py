@@ -25,6 +25,7 @@ _CLEAN = Outcome(
     outage_s=0.1,
     outage_before_s=0.05,
     answer_outage_s=0.3,
+    own_delay_s=0.01,
     replaced_s=3.0,
     was_left_stopped=False,
     account=Account(lost=0, doubled=0, unfinished=0),
@@ -47,6 +48,7 @@ def test_rounds_of_one_kind_are_counted_together() -> None:
     assert told["failures"] == {"/healthz: broken": 2}
     assert told["gap_s"]["max"] == 9.0
     assert (told["lost"], told["doubled"]) == (1, 1)
+    assert told["own_delay_s"] == {"p50": 0.01, "max": 0.01}
     assert told["replaced_s"] == {"p50": 3.0, "max": 3.0}
     assert told["n_not_replaced"] == 1
 
