@@ -33,6 +33,11 @@ def generator_name(index: int, model: str) -> str:
     return GENERATOR if index == 0 else f"{GENERATOR}:{model}"
 
 
+# What a replica forks becomes another program at once. gRPC would halt its threads around that, for
+# children that go on with its connections, and is known to hang of it (grpc/grpc#37710).
+_EXECUTES_ONLY = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
     """How one node runs. ``environment`` reaches its replica processes before any import.
@@ -58,8 +63,7 @@ class NodeOptions:
     def deployment_options(self) -> dict[str, Any]:
         """As Serve's ``deployment`` decorator takes them."""
         actor: dict[str, Any] = {"num_cpus": self.cpu_share, "num_gpus": self.gpus}
-        if self.environment:
-            actor["runtime_env"] = {"env_vars": self.environment}
+        actor["runtime_env"] = {"env_vars": {**_EXECUTES_ONLY, **self.environment}}
         router = {"request_router_class": CacheAffinityRouter} if self.has_cache else {}
         return {
             "ray_actor_options": actor,
