@@ -192,9 +192,7 @@ class FaultRounds:
             outage_s=longest_pause(noticed.served_at_s, after_s=hit_at_s),
             outage_before_s=longest_pause(noticed.served_at_s, until_s=hit_at_s),
             answer_outage_s=longest_pause(noticed.answered_at_s, after_s=hit_at_s),
-            own_delay_s=max(
-                late_s for due_s, late_s in noticed.woken if due_s + late_s > hit_at_s
-            ),
+            own_delay_s=max(late_s for due_s, late_s in noticed.woken if due_s + late_s > hit_at_s),
             replaced_s=watch.result(),
             was_left_stopped=was_left_stopped,
             account=await ledger.account(round_id, {each.name for each in delivered}),
