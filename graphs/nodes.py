@@ -33,11 +33,6 @@ def generator_name(index: int, model: str) -> str:
     return GENERATOR if index == 0 else f"{GENERATOR}:{model}"
 
 
-# What a replica forks becomes another program at once. gRPC would halt its threads around that, for
-# children that go on with its connections, and is known to hang of it (grpc/grpc#37710).
-_EXECUTES_ONLY = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
     """How one node runs. ``environment`` reaches its replica processes before any import.
@@ -62,11 +57,13 @@ class NodeOptions:
 
     def deployment_options(self) -> dict[str, Any]:
         """As Serve's ``deployment`` decorator takes them."""
-        actor: dict[str, Any] = {"num_cpus": self.cpu_share, "num_gpus": self.gpus}
-        actor["runtime_env"] = {"env_vars": {**_EXECUTES_ONLY, **self.environment}}
         router = {"request_router_class": CacheAffinityRouter} if self.has_cache else {}
         return {
-            "ray_actor_options": actor,
+            "ray_actor_options": {
+                "num_cpus": self.cpu_share,
+                "num_gpus": self.gpus,
+                "runtime_env": {"env_vars": {**_EXECUTES_ONLY, **self.environment}},
+            },
             "max_ongoing_requests": self.max_ongoing,
             "max_queued_requests": self.max_queued,
             "health_check_period_s": self.health_check_period_s,
@@ -105,6 +102,10 @@ _ONE_THREAD = {
 # 2 MB less in each process: few of its many threads ever allocate at the same time, and tracebacks
 # do without the columns of what they point at.
 _LEAN = {"MALLOC_ARENA_MAX": "2", "PYTHONNODEBUGRANGES": "1"}
+
+# What a replica forks becomes another program at once. gRPC would halt its threads around that, for
+# children that go on with its connections, and is known to hang of it (grpc/grpc#37710).
+_EXECUTES_ONLY = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 # A replica reports its figures this often. Serve's own 10 s would be most of the look-back time.
 _REPORTING = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}

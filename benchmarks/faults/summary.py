@@ -18,8 +18,8 @@ Cell = tuple[Role, Fault]
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All rounds of one cell together. Seconds, counts."""
-    gaps_s = sorted(gap for each in outcomes for gap in each.gaps_s)
-    gaps_before_s = sorted(gap for each in outcomes for gap in each.gaps_before_s)
+    gaps_s = [gap for each in outcomes for gap in each.gaps_s]
+    gaps_before_s = [gap for each in outcomes for gap in each.gaps_before_s]
     n_streams = len(gaps_s)
     replaced = [each.replaced_s for each in outcomes if each.replaced_s is not None]
     return {
@@ -51,8 +51,8 @@ def raw(outcome: Outcome) -> dict[str, Any]:
     """One round, for the file: of the streams' pauses only how they spread."""
     told = asdict(outcome)
     del told["gaps_s"], told["gaps_before_s"]
-    told["gap_s"] = _percentiles(sorted(outcome.gaps_s))
-    told["gap_before_s"] = _percentiles(sorted(outcome.gaps_before_s))
+    told["gap_s"] = _percentiles(outcome.gaps_s)
+    told["gap_before_s"] = _percentiles(outcome.gaps_before_s)
     return told
 
 
@@ -100,7 +100,8 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"p50": statistics.median(values), "max": max(values)}
 
 
-def _percentiles(ordered: Sequence[float]) -> dict[str, float]:
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
     return {"p50": _at(ordered, 0.5), "p99": _at(ordered, 0.99), "max": ordered[-1]}
 
 
